@@ -1,0 +1,35 @@
+// Planted faults: deliberate mistakes that a test switches on to prove that some model, unit or
+// stress test would notice them. Compiled in only where GRAFT_PLANTED is defined (a second copy of
+// core that tests link); everywhere else planted() is the constant false and costs nothing.
+#pragma once
+
+#include "core/base/atomic.h"
+
+namespace graft::base {
+
+enum class Plant : int {
+  kNone = 0,
+  kDoubleHandOut,      // a refill leaves one of the slots it takes free in the span
+  kLostFree,           // a flush forgets its last slot
+  kWrongClass,         // an opened page gets the class byte of the next class
+  kStalePageMap,       // a released span's page-map entries stay
+  kSweepSkipped,       // a span is declared swept without having been looked at
+  kUnlockedRefill,     // refill does not take the class lock
+  kForkInRefill,       // fork does not wait for refills
+  kMarkerRace,         // shape readers do not check seq
+  kReshapeInCycle,     // emptied spans are released although a cycle is active
+  kAckKeepsSlots,      // a cache acknowledges without giving slots of slow spans up
+  kNoKey,              // an opened page's slots get no key
+  kPurgeLive,          // the scavenger overlooks the last slot on a page
+  kDirtyIsZero,        // a dirty run is taken for a zero one
+  kNoCoalesce,         // neighbouring free runs are not merged
+};
+
+#ifdef GRAFT_PLANTED
+extern constinit Atomic<int> planted_fault;
+inline bool planted(Plant p) { return planted_fault.loadRelaxed() == static_cast<int>(p); }
+#else
+constexpr bool planted(Plant) { return false; }
+#endif
+
+}  // namespace graft::base

@@ -1,0 +1,168 @@
+// Slow halves of malloc and free with a cache in hand, large blocks, and the checks that a checked
+// mode adds. Any thread, on its own stack, holding no lock.
+#include "core/base/bits.h"
+#include "core/base/check.h"
+#include "core/heap/guard.h"
+#include "core/heap/heap.h"
+#include "core/heap/misuse.h"
+#include "core/os/clock.h"
+#include "core/os/mem.h"
+#include "core/os/sys.h"
+
+namespace graft::heap {
+namespace {
+
+constexpr size_t kMaxPages = size_t{1} << 31;
+
+uint32_t clockMs() { return static_cast<uint32_t>(os::nowMs()); }
+
+uint64_t makeKey() {
+  uint64_t r = 0;
+  constexpr long kNonblock = 1;
+  if (os::sys(SYS_getrandom, os::arg(&r), sizeof r, kNonblock) != sizeof r) {
+    r = os::nowMs() ^ (static_cast<uint64_t>(os::gettid()) << 32) ^ os::threadPointer();
+    r *= 0x9e3779b97f4a7c15u;
+  }
+  // Bit 63 set, bit 62 clear: no canonical address, no small integer, no common floating value.
+  return (r & ~(uint64_t{3} << 62)) | (uint64_t{1} << 63);
+}
+
+}  // namespace
+
+bool Heap::init(const Config& config) {
+  Config with = config;
+  with.cache_bytes = CachePool::cacheBytes();
+  with.max_caches += kSharedCaches;
+  if (!space.init(with)) return false;
+  key = makeKey();
+  mheap.init(space, !config.deny_purge);
+  caches.init(space, config.max_caches);
+  last_tick_.storeRelaxed(os::nowMs());
+  ready_.storeRelease(1);
+  return true;
+}
+
+void Heap::slowOp(MCache& c) {
+  if (c.acked.loadRelaxed() != epoch()) acknowledge(c);
+  if (++c.slow_ops % 64 == 0) tick();
+  if (__builtin_expect(stress_every_ != 0, 0) && c.slow_ops % stress_every_ == 0) {
+    drain(c);
+    purgePartial();
+    mheap.scavenge(clockMs(), 0, ~size_t{0});
+  }
+  if (__builtin_expect(check_level_ > 1, 0) && c.slow_ops % 10000 == 0) {
+    // Only the part that holds while other threads run.
+    os::Lock lock(mheap.mutex());
+    if (const char* bad = mheap.validateLocked()) base::fail(bad, __FILE_NAME__, __LINE__);
+  }
+}
+
+void* Heap::allocSmall(MCache& c, ClassId cls) {
+  if (c.empty(cls) || check_level_ > 1 || stress_every_ != 0) slowOp(c);
+  if (c.empty(cls)) {
+    size_t cap = c.capacity(cls), most = kClasses.info[cls].cache_max;
+    c.refills++;
+    if (refill(c, cls, static_cast<uint32_t>(cap / 2)) == 0) return nullptr;
+    // A class in use deserves a larger stack.
+    if (c.refilled[cls] < 255) c.refilled[cls]++;
+    if (cap < most) c.setCapacity(cls, cap * 2 < most ? cap * 2 : most);
+  }
+  void** top = c.top[cls];
+  uint64_t* p = static_cast<uint64_t*>(*top);
+  c.top[cls] = top - 1;
+  bool intact = check_level_ > 0 ? freedIntact(p, classSize(cls), key) : p[1] == key;
+  if (__builtin_expect(!intact, 0)) {
+    reportMisuse(*this, "malloc", p, "block was written to after it was freed");
+  }
+  p[1] = 0;
+  if (__builtin_expect(cycleActive(), 0)) allocateBlack(p);
+  return p;
+}
+
+void Heap::freeSmall(MCache& c, const BlockInfo& b) {
+  uint64_t* p = reinterpret_cast<uint64_t*>(b.base);
+  if (check_level_ > 0) fillFreed(p, b.size);
+  p[1] = key;
+  slowOp(c);
+  if (__builtin_expect(b.span->slow.loadRelaxed() != 0, 0)) {
+    // HZ-FREE: the span must see this free at once; it is swept first where that is possible.
+    MCentral& m = central[b.cls];
+    Bits::Effect effect;
+    {
+      os::Lock lock(m.mu);
+      if (allAcknowledged()) sweepLocked(b.span);
+      uint64_t bit = uint64_t{1} << (b.index % 64);
+      if (Bits::give(b.span->freeBits()[b.index / 64], bit) != 0) return;  // reclaimed meanwhile
+      effect = Bits::account(b.span->nfree, 1, static_cast<int32_t>(b.span->nelems.loadRelaxed()));
+    }
+    settle(b.span, b.cls, effect);
+    return;
+  }
+  if (c.top[b.cls] == c.end[b.cls]) {
+    // A thread that only frees gives everything back and shrinks to the starting capacity: it
+    // hoards nothing, and still flushes in batches.
+    size_t have = c.count(b.cls), least = MCache::startCapacity(b.cls);
+    bool only_frees = c.refilled[b.cls] == 0;
+    c.refilled[b.cls] = 0;
+    size_t n = only_frees ? have : (have + 1) / 2;
+    if (have != 0) flushCache(c, b.cls, static_cast<uint32_t>(n));
+    if (only_frees && c.capacity(b.cls) / 2 >= least) c.setCapacity(b.cls, c.capacity(b.cls) / 2);
+  }
+  void** top = c.top[b.cls] + 1;
+  *top = p;
+  c.top[b.cls] = top;
+}
+
+void Heap::checkTops(MCache& c) {
+  for (ClassId cls = 1; cls <= 16; cls++) {
+    uint64_t* p = static_cast<uint64_t*>(*c.top[cls]);
+    if (c.empty(cls) || p[1] == key) continue;
+    reportMisuse(*this, "malloc", p, "block was written to after it was freed");
+    p[1] = key;
+  }
+}
+
+void* Heap::allocLarge(size_t size, size_t align, bool* zero) {
+  size_t npages = pagesFor(size);
+  size_t align_pages = align > kPageSize ? align >> kPageShift : 1;
+  if (npages == 0) npages = 1;
+  if (npages >= kMaxPages || align_pages >= kMaxPages) return nullptr;
+  tick();
+  Span* s = mheap.allocLarge(npages, align_pages, zero);
+  if (s == nullptr) {
+    // Whatever is cached or half used may make the difference.
+    trim();
+    s = mheap.allocLarge(npages, align_pages, zero);
+    if (s == nullptr) return nullptr;
+  }
+  if (cycleActive()) mark(s, 0);
+  return reinterpret_cast<void*>(space.addrOf(s->page.loadRelaxed()));
+}
+
+bool Heap::freeLarge(const BlockInfo& b) {
+  bool ok = mheap.freeLarge(b.span, space.pageOf(b.base), clockMs());
+  tick();
+  return ok;
+}
+
+bool Heap::resizeLarge(const BlockInfo& b, size_t size) {
+  return mheap.resizeLarge(b.span, pagesFor(size), clockMs());
+}
+
+void* Heap::moveLarge(const BlockInfo& b, size_t size) {
+  constexpr size_t kWorthMoving = 1_MiB;
+  if (b.size < kWorthMoving || !space.mremapAllowed() || cycleActive()) return nullptr;
+  bool zero = false;
+  void* to = allocLarge(size, kPageSize, &zero);
+  if (to == nullptr) return nullptr;
+  BlockInfo target = classify(to);
+  target.span->flag = 1;  // its mapping is patchwork from here on, even if the move fails half
+  if (!os::movePages(b.base, reinterpret_cast<Addr>(to), b.size)) {
+    target.span->flag = 0;
+    base::copyBytes(to, reinterpret_cast<void*>(b.base), b.size);
+  }
+  freeLarge(b);
+  return to;
+}
+
+}  // namespace graft::heap

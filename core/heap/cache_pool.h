@@ -1,0 +1,80 @@
+// Who holds which mcache in native-thread mode. The number of caches is bounded: threads beyond
+// it share a few locked ones. A thread never has to say that it ends: its cache is found again
+// when a new thread gets the same thread pointer (glibc recycles stacks and TLS), or when the pool
+// runs short or the scavenger ticks and the kernel no longer knows the owner's tid. So graft needs
+// no pthread key (programs use all 1024), no exit hook and no loader lock inside malloc.
+//
+// Locks, outermost first: SharedCache::mu, mu_, then what draining a cache takes (class, page
+// heap).
+#pragma once
+
+#include "core/heap/arena.h"
+#include "core/heap/mcache.h"
+#include "core/os/mutex.h"
+
+namespace graft::heap {
+
+inline constexpr size_t kSharedCaches = 8;
+inline constexpr uintptr_t kSharedOwner = 1;  // owner_tp of a shared cache; 0: nobody's
+
+struct SharedCache {
+  os::Mutex mu;
+  MCache* cache GRAFT_GUARDED_BY(mu) = nullptr;
+};
+
+class CachePool {
+ public:
+  void init(AddressSpace& as, size_t max_caches);
+
+  // A cache for the calling thread, its own from now on; nullptr when all are taken.
+  MCache* acquire(uintptr_t thread_pointer, uint32_t tid);
+  // The locked cache for a thread without one of its own; its `cache` may be null (no memory).
+  SharedCache& shared(uintptr_t thread_pointer);
+  MCache* cacheOfShared(SharedCache& s) GRAFT_REQUIRES(s.mu);
+
+  // Hands every cache whose owner has ended to `drain` and makes it free.
+  template <class F>
+  void reapDead(F drain) {
+    os::Lock lock(mu_);
+    for (size_t i = 0; i < made_; i++) {
+      MCache* c = at(i);
+      if (c->owner_tp.loadRelaxed() <= kSharedOwner || !isDead(c)) continue;
+      drain(*c);
+      releaseLocked(c);
+    }
+  }
+  // Every cache ever made; racy unless the world is stopped or the caller owns them all.
+  template <class F>
+  void forEach(F f) {
+    size_t n = made_published_.loadAcquire();
+    for (size_t i = 0; i < n; i++) f(*at(i));
+  }
+  // fork child: `mine` (may be null) stays with the calling thread, all others are forgotten.
+  void forkChild(MCache* mine, uint32_t tid);
+
+  os::Mutex& mutex() { return mu_; }
+  SharedCache& sharedAt(size_t i) { return shared_[i]; }
+  size_t made() const { return made_published_.loadAcquire(); }
+  size_t owned();
+  size_t limit() const { return max_; }
+  static size_t cacheBytes() { return roundUp(sizeof(MCache), kOsPage); }
+
+ private:
+  MCache* at(size_t i) const { return reinterpret_cast<MCache*>(base_ + i * cacheBytes()); }
+  MCache* make() GRAFT_REQUIRES(mu_);
+  static bool isDead(MCache* c);
+  void releaseLocked(MCache* c) GRAFT_REQUIRES(mu_);
+
+  os::Mutex mu_;
+  AddressSpace* as_ = nullptr;
+  Addr base_ = 0;
+  size_t max_ = 0;
+  size_t made_ GRAFT_GUARDED_BY(mu_) = 0;
+  size_t shared_made_ GRAFT_GUARDED_BY(mu_) = 0;
+  base::Atomic<size_t> made_published_{0};
+  MCache* free_ GRAFT_GUARDED_BY(mu_) = nullptr;
+  uint32_t failed_acquires_ GRAFT_GUARDED_BY(mu_) = 0;
+  SharedCache shared_[kSharedCaches];
+};
+
+}  // namespace graft::heap

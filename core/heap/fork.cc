@@ -1,0 +1,38 @@
+// fork (HZ-FORK): prepare takes every heap lock, so that no refill, flush under lock, or page-heap
+// change is half done in the child; the forking thread's own allocations in the window pass
+// through the locks (os::Mutex). Lock-free flushes may be half copied: that only loses slots.
+#include "core/base/plant.h"
+#include "core/heap/heap.h"
+#include "core/os/sys.h"
+
+namespace graft::heap {
+
+void Heap::forkPrepare() GRAFT_NO_LOCK_ANALYSIS {
+  for (size_t i = 0; i < kSharedCaches; i++) caches.sharedAt(i).mu.lockForFork();
+  caches.mutex().lockForFork();
+  if (base::planted(base::Plant::kForkInRefill)) return;
+  for (size_t i = 1; i < kNumClasses; i++) central[i].mu.lockForFork();
+  mheap.mutex().lockForFork();
+  os::fork_owner.storeRelaxed(os::threadPointer());
+}
+
+void Heap::forkParent() GRAFT_NO_LOCK_ANALYSIS {
+  os::fork_owner.storeRelaxed(0);
+  if (!base::planted(base::Plant::kForkInRefill)) {
+    mheap.mutex().unlockAfterFork();
+    for (size_t i = kNumClasses - 1; i >= 1; i--) central[i].mu.unlockAfterFork();
+  }
+  caches.mutex().unlockAfterFork();
+  for (size_t i = kSharedCaches; i > 0; i--) caches.sharedAt(i - 1).mu.unlockAfterFork();
+}
+
+void Heap::forkChild(MCache* mine, uint32_t tid) GRAFT_NO_LOCK_ANALYSIS {
+  os::fork_owner.storeRelaxed(0);
+  mheap.mutex().reset();
+  for (size_t i = 1; i < kNumClasses; i++) central[i].mu.reset();
+  caches.mutex().reset();
+  for (size_t i = 0; i < kSharedCaches; i++) caches.sharedAt(i).mu.reset();
+  caches.forkChild(mine, tid);
+}
+
+}  // namespace graft::heap

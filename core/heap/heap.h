@@ -1,0 +1,197 @@
+// The heap: mcache, mcentral, mheap, and the contract with the collector. It never asks which
+// thread or P is running: functions that need a cache are given one. Everything here is the slow
+// half; malloc_fast.h is the fast one and reads only `space` and `key`.
+//
+// Locks, outermost first: SharedCache::mu, CachePool::mu, MCentral::mu, MHeap::mu. All of them are
+// taken by forkPrepare() in that order, so that the child finds no half-made change.
+//
+// Contract with the collector (collect.cc; issue "the first collector" builds on it):
+//  - findObject() answers for any word, lock-free, while everything else goes on.
+//  - beginCycle(): from now on emptied spans keep their shape (HZ-SPAN). blackenCaches() marks
+//    what caches hold. finishMark() makes every span unswept: it raises sweepgen, gives every
+//    span the slow class byte and moves the epoch; caches acknowledge by giving up what they hold
+//    of slow spans (HZ-FREE). A span is swept before anything is taken from or returned to it.
+//  - endCycle() when all spans are swept: emptied spans return to mheap.
+#pragma once
+
+#include "core/heap/arena.h"
+#include "core/heap/cache_pool.h"
+#include "core/heap/mcache.h"
+#include "core/heap/mcentral.h"
+#include "core/heap/mheap.h"
+
+namespace graft::heap {
+
+// What an address is, as free(), realloc() and reports see it.
+enum class AddrKind : uint8_t {
+  kForeign,    // not graft's
+  kSmall,      // start of a handed-out slot
+  kLarge,      // start of a large block
+  kInterior,   // inside a block or slot, not at its start
+  kFreeSlot,   // start of a slot that is not handed out: freed, or never given to anyone
+  kFreePages,  // pages that hold no span
+  kTail,       // unused space at the end of a span
+};
+
+struct BlockInfo {
+  AddrKind kind = AddrKind::kForeign;
+  Span* span = nullptr;
+  ClassId cls = 0;
+  uint32_t index = 0;  // slot
+  Addr base = 0;       // start of the block that contains the address
+  size_t size = 0;     // usable bytes
+};
+
+// findObject's answer.
+struct ObjectRef {
+  Addr base = 0;
+  size_t size = 0;
+  Span* span = nullptr;
+  uint32_t index = 0;
+  bool allocated = false;  // handed out to the program (not free, not in a cache)
+};
+
+enum class Phase : uint32_t { kIdle, kMarking, kSweeping };
+enum class SweepMode : uint8_t { kDetect, kReclaim };
+
+struct HeapStats {
+  MHeapStats pages;
+  uint64_t metadata_bytes = 0;
+  uint64_t small_used = 0;       // bytes of slots handed out or cached
+  uint64_t small_free = 0;       // bytes of free slots in spans
+  uint64_t cached = 0;           // bytes of slots in caches
+  uint64_t large_used = 0;
+  uint64_t spans = 0;
+  uint64_t caches = 0, caches_owned = 0;
+  uint64_t refills = 0, flushes = 0;
+  uint64_t reserved = 0;
+};
+
+class Heap {
+ public:
+  constexpr Heap() = default;
+
+  // Once, before anything else. False: no address space; every allocation then fails.
+  bool init(const Config& config);
+  bool ready() const { return ready_.loadAcquire() != 0; }
+
+  // ---- allocation with a cache in hand; nullptr: out of memory
+  void* allocSmall(MCache& c, ClassId cls);
+  void* allocLarge(size_t size, size_t align, bool* zero);
+  void freeSmall(MCache& c, const BlockInfo& b);
+  bool freeLarge(const BlockInfo& b);
+  bool resizeLarge(const BlockInfo& b, size_t size);
+  // Moves the pages of a large block to a new, larger one; nullptr: copy instead.
+  void* moveLarge(const BlockInfo& b, size_t size);
+
+  // ---- lookup
+  BlockInfo classify(const void* p);
+  bool findObject(Addr a, ObjectRef* out);
+  bool isCached(const void* p, ClassId cls);
+
+  // ---- caches
+  void drain(MCache& c);
+  void acknowledge(MCache& c);
+  uint32_t epoch() const { return epoch_.loadAcquire(); }
+  bool allAcknowledged();
+
+  // ---- collector
+  void beginCycle();
+  Phase phase() const { return static_cast<Phase>(phase_.loadAcquire()); }
+  bool cycleActive() const { return phase() != Phase::kIdle; }
+  void blackenCaches();
+  static bool mark(Span* s, uint32_t index);  // true when it was white
+  static bool isMarked(Span* s, uint32_t index);
+  void finishMark(SweepMode mode);
+  // Sweeps the span if it has not been in this generation; returns white, allocated slots.
+  // Only after allAcknowledged().
+  uint32_t sweepSpan(Span* s);
+  uint64_t sweepAll();
+  void endCycle();
+  uint32_t sweepGeneration() const { return sweepgen_.loadAcquire(); }
+
+  // ---- memory back to the system
+  void tick();  // now and then on slow paths
+  size_t trim();
+  size_t purgePartial();
+  void setDecay(int64_t ms) { decay_ms_ = ms; }
+
+  // RLIMIT_AS is about to become `limit` bytes (see AddressSpace::fitTo).
+  void limitAddressSpace(size_t limit) {
+    os::Lock lock(mheap.mutex());
+    space.fitTo(limit);
+  }
+
+  // ---- allocation-site ids (HEAP.md H9): 16 bits per slot, beside the heap
+  bool enableSites();
+  bool sitesOn() const { return sites_.loadRelaxed() != 0; }
+  void setSite(const void* p, uint16_t site);
+  uint16_t siteOf(const void* p);
+
+  // ---- checks and figures
+  void setChecks(int level, uint64_t stress_every) {
+    check_level_ = level;
+    stress_every_ = stress_every;
+  }
+  int checkLevel() const { return check_level_; }
+  // Looks at the last freed block of the common small classes: were they written to since?
+  void checkTops(MCache& c);
+  const char* validate();  // quiescent heap only; nullptr or the invariant that is broken
+  HeapStats stats();
+  template <class F>
+  void forEachSpan(F f) {
+    os::Lock lock(mheap.mutex());
+    mheap.forEachSpanLocked(f);
+  }
+
+  // ---- fork (HZ-FORK)
+  void forkPrepare();
+  void forkParent();
+  void forkChild(MCache* mine, uint32_t tid);
+
+  // Fast-path facts, written by init only.
+  AddressSpace space;
+  uint64_t key = 0;  // second word of every free slot; never a canonical address
+
+  MHeap mheap;
+  CachePool caches;
+  MCentral central[kNumClasses];
+
+ private:
+  friend struct TestPeer;
+
+  uint32_t refill(MCache& c, ClassId cls, uint32_t want);
+  uint32_t takeSlots(ClassId cls, void** out, uint32_t want) GRAFT_REQUIRES(central[cls].mu);
+  uint32_t takeFrom(Span* s, void** out, uint32_t want)
+      GRAFT_REQUIRES(central[s->cls.loadRelaxed()].mu);
+  void openPage(Span* s, uint32_t page_index);
+  Span* newSpan(ClassId cls) GRAFT_REQUIRES(central[cls].mu);
+  void flush(ClassId cls, void** slots, uint32_t n);
+  void flushCache(MCache& c, ClassId cls, uint32_t n);
+  void giveBack(Span* s, uint64_t mask, uint32_t word);
+  void settle(Span* s, ClassId cls, Bits::Effect effect);
+  void list(Span* s, MCentral& m, bool front) GRAFT_REQUIRES(m.mu);
+  void unlist(Span* s, MCentral& m) GRAFT_REQUIRES(m.mu);
+  bool releaseIfEmpty(Span* s, MCentral& m, bool keep_one) GRAFT_REQUIRES(m.mu);
+  uint32_t sweepLocked(Span* s) GRAFT_REQUIRES(central[s->cls.loadRelaxed()].mu);
+  void setClassByte(Span* s, uint32_t page_index, uint8_t byte);
+  size_t purgeSpan(Span* s) GRAFT_REQUIRES(central[s->cls.loadRelaxed()].mu);
+  void allocateBlack(void* p);
+  void slowOp(MCache& c);
+  const char* validateSpan(Span* s);
+
+  base::Atomic<uint32_t> ready_{0};
+  base::Atomic<uint32_t> phase_{0};
+  base::Atomic<uint32_t> epoch_{0};
+  base::Atomic<uint32_t> sweepgen_{0};
+  base::Atomic<uint32_t> sweep_mode_{0};
+  base::Atomic<uint64_t> last_tick_{0};
+  base::Atomic<uint64_t> last_reap_{0};
+  base::Atomic<uint32_t> sites_{0};
+  Addr site_base_ = 0;
+  int64_t decay_ms_ = 1000;
+  int check_level_ = 0;
+  uint64_t stress_every_ = 0;
+};
+
+}  // namespace graft::heap

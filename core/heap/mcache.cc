@@ -1,0 +1,44 @@
+// Set-up of mcaches and the immutable empty view; see mcache.h. Moving slots between a cache and
+// the central lists is mcentral.cc's work.
+#include "core/heap/mcache.h"
+
+namespace graft::heap {
+namespace {
+
+constinit void* no_slot_entry = const_cast<NoSlot*>(&kNoSlot);
+
+consteval CacheHead makeEmptyCache() {
+  CacheHead head{};
+  for (size_t c = 0; c < kNumClasses; c++) head.top[c] = head.end[c] = &no_slot_entry;
+  return head;
+}
+
+}  // namespace
+
+constinit const NoSlot kNoSlot{{1, 1}};  // neither a key nor the key of a heap not yet started
+constinit const CacheHead kEmptyCache = makeEmptyCache();
+
+void MCache::init(uint32_t cache_index) {
+  index = cache_index;
+  top[0] = end[0] = &no_slot_entry;
+  for (size_t c = 1; c < kNumClasses; c++) {
+    ClassId id = static_cast<ClassId>(c);
+    *floor(id) = noSlot();
+    top[c] = floor(id);
+    setCapacity(id, startCapacity(id));
+  }
+}
+
+void MCache::dropAll() {
+  for (size_t c = 1; c < kNumClasses; c++) top[c] = floor(static_cast<ClassId>(c));
+}
+
+uint64_t MCache::cachedBytes() {
+  uint64_t bytes = 0;
+  for (size_t c = 1; c < kNumClasses; c++) {
+    bytes += uint64_t{classSize(static_cast<ClassId>(c))} * count(static_cast<ClassId>(c));
+  }
+  return bytes;
+}
+
+}  // namespace graft::heap

@@ -1,0 +1,86 @@
+// mcache: per size class a stack of free slots that its one user pushes and pops without lock,
+// atomic or call. The stacks are arrays of pointers, so a collector can enumerate a cache without
+// touching the slots, and popping never reads a cold slot.
+//
+//   slots:  | no slot | p1 | p2 | ... | pn | unused ... |
+//                                       ^top            ^end: the present capacity
+//
+// Below the first slot lies the address of two words that never hold the key: malloc's one test,
+// "does the top slot carry the key", fails for an empty stack and for a slot that was written to
+// after it was freed.
+//
+// Who: the M that holds the cache (in native-thread mode: the thread it was given to; see
+// cache_pool.h). Others may read it racily (enumeration) and may set `end` down, never push or pop.
+// Capacity grows with refills and shrinks with flushes, so a thread that only frees hoards nothing.
+// Source: jemalloc's cache_bin, tcmalloc's per-CPU slabs.
+#pragma once
+
+#include "core/base/atomic.h"
+#include "core/base/types.h"
+#include "core/heap/size_class.h"
+
+namespace graft::heap {
+
+struct CacheHead {
+  void** top[kNumClasses];
+  void** end[kNumClasses];
+};
+
+struct SlotLayout {
+  uint32_t first[kNumClasses + 1];  // index of the entry below the first slot of each class
+};
+consteval SlotLayout makeSlotLayout() {
+  SlotLayout l{};
+  uint32_t at = 0;
+  for (size_t c = 1; c < kNumClasses; c++) {
+    l.first[c] = at;
+    at += kClasses.info[c].cache_max + 1u;
+  }
+  l.first[kNumClasses] = at;
+  return l;
+}
+inline constexpr SlotLayout kSlotLayout = makeSlotLayout();
+inline constexpr uint32_t kTotalSlots = kSlotLayout.first[kNumClasses];
+
+struct MCache : CacheHead {
+  // Set by the pool under its lock.
+  base::Atomic<uintptr_t> owner_tp;  // thread pointer of the owner; 0: nobody
+  base::Atomic<uint32_t> owner_tid;
+  uint32_t index;
+  MCache* next_free;
+  // Epoch up to which this cache holds no slot of a slow span (HZ-FREE) [ACK-A].
+  base::Atomic<uint32_t> acked;
+
+  // Owner only.
+  uint32_t slow_ops;
+  uint64_t refills, flushes;
+  uint8_t refilled[kNumClasses];  // refills since the last flush of the class, saturating
+
+  void* slots[kTotalSlots];
+
+  void** floor(ClassId c) { return slots + kSlotLayout.first[c]; }
+  bool empty(ClassId c) { return top[c] == floor(c); }
+  size_t count(ClassId c) { return static_cast<size_t>(top[c] - floor(c)); }
+  size_t capacity(ClassId c) { return static_cast<size_t>(end[c] - floor(c)); }
+  void setCapacity(ClassId c, size_t n) { end[c] = floor(c) + n; }
+
+  static size_t startCapacity(ClassId c) {
+    size_t n = kClasses.info[c].cache_max / 8;
+    return n < 2 ? 2 : n;
+  }
+  void init(uint32_t cache_index);
+  void dropAll();  // forgets every slot (fork child: slots of threads that no longer exist)
+  uint64_t cachedBytes();
+};
+
+// What a thread without a cache of its own, and every thread in a checked mode, has as its fast
+// view: always empty and always full, so that each operation takes the slow path.
+extern const CacheHead kEmptyCache;
+
+struct alignas(16) NoSlot {
+  uint64_t words[2];
+};
+extern const NoSlot kNoSlot;
+inline void* noSlot() { return const_cast<NoSlot*>(&kNoSlot); }
+
+}  // namespace graft::heap

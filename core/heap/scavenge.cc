@@ -1,0 +1,84 @@
+// Memory back to the operating system: dirty runs by age, on the heap's own slow paths; fully free
+// pages inside spans that are in use; and everything at once for malloc_trim. MADV_DONTNEED, never
+// MADV_FREE: people read RSS (Go went back in 1.16, mimalloc in issue 776).
+#include "core/base/bits.h"
+#include "core/heap/heap.h"
+#include "core/os/clock.h"
+#include "core/os/mem.h"
+
+namespace graft::heap {
+
+void Heap::tick() {
+  int64_t decay = decay_ms_;
+  uint64_t now = os::nowMs(), last = last_tick_.loadRelaxed();
+  uint64_t pause = decay < 80 ? 10 : static_cast<uint64_t>(decay) / 8;
+  if (now - last < pause || !last_tick_.casRelaxed(last, now)) return;
+  if (decay >= 0) {
+    mheap.scavenge(static_cast<uint32_t>(now), static_cast<uint32_t>(decay), ~size_t{0});
+  }
+  uint64_t reaped = last_reap_.loadRelaxed();
+  if (now - reaped >= 1000 && caches.made() > 1 && last_reap_.casRelaxed(reaped, now)) {
+    caches.reapDead([&](MCache& c) {
+      if (c.acked.loadRelaxed() != epoch()) acknowledge(c);
+      drain(c);
+    });
+  }
+}
+
+// Closes and returns the pages of a span that no handed-out or cached slot touches.
+size_t Heap::purgeSpan(Span* s) {
+  ClassId cls = s->cls.loadRelaxed();
+  uint32_t size = classSize(cls), nelems = s->nelems.loadRelaxed(), purged = 0;
+  if (s->nfree.loadRelaxed() <= 0 || s->slow.loadRelaxed() != 0) return 0;
+  for (uint32_t p = 0; p < s->npages.loadRelaxed(); p++) {
+    if ((s->open_pages.loadRelaxed() >> p & 1) == 0) continue;
+    uint32_t from = p << kPageShift, to = from + static_cast<uint32_t>(kPageSize);
+    uint32_t first = from / size, last = (to - 1) / size;
+    if (base::planted(base::Plant::kPurgeLive) && last > first) last--;
+    bool all_free = true;
+    for (uint32_t i = first; i <= last && i < nelems && all_free; i++) {
+      all_free = (s->freeBits()[i / 64].loadAcquire() >> (i % 64) & 1) != 0;
+    }
+    if (!all_free) continue;
+    // Closed first: a second free of a slot here must not pass for a first one (INV-SPAN-4).
+    setClassByte(s, p, kSlowByte);
+    s->open_pages.storeRelaxed(s->open_pages.loadRelaxed() & ~(1u << p));
+    if (os::purge(space.addrOf(s->page.loadRelaxed()) + from, kPageSize)) purged++;
+  }
+  return purged;
+}
+
+size_t Heap::purgePartial() {
+  if (!mheap.purgeWorks()) return 0;
+  size_t pages = 0;
+  for (size_t i = 1; i < kNumClasses; i++) {
+    MCentral& m = central[i];
+    os::Lock lock(m.mu);
+    for (SpanId id = m.head; id != 0; id = space.span(id)->next) {
+      Span* s = space.span(id);
+      if (s->sweepgen.loadRelaxed() == sweepgen_.loadRelaxed()) pages += purgeSpan(s);
+    }
+  }
+  mheap.notePurged(pages);
+  return pages;
+}
+
+size_t Heap::trim() {
+  caches.reapDead([&](MCache& c) {
+    if (c.acked.loadRelaxed() != epoch()) acknowledge(c);
+    drain(c);
+  });
+  for (size_t i = 1; i < kNumClasses; i++) {
+    MCentral& m = central[i];
+    os::Lock lock(m.mu);
+    for (SpanId id = m.head; id != 0;) {
+      Span* s = space.span(id);
+      id = s->next;
+      releaseIfEmpty(s, m, false);
+    }
+  }
+  size_t pages = purgePartial();
+  return pages + mheap.scavenge(static_cast<uint32_t>(os::nowMs()), 0, ~size_t{0});
+}
+
+}  // namespace graft::heap

@@ -1,0 +1,86 @@
+// Three-state futex mutex (Drepper, "Futexes are tricky", mutex 2) for the heap's slow paths, with
+// clang thread-safety annotations and the rule of HZ-FORK: between the prepare and the parent or
+// child handler of fork the forking thread owns every heap lock, and its own lock and unlock calls
+// pass through. Slow paths of any thread; never on a signal handler's stack.
+#pragma once
+
+#include <stdint.h>
+
+#include "core/base/atomic.h"
+#include "core/os/sys.h"
+
+#ifdef __clang__
+#define GRAFT_CAPABILITY(x) __attribute__((capability(x)))
+#define GRAFT_SCOPED_CAPABILITY __attribute__((scoped_lockable))
+#define GRAFT_GUARDED_BY(x) __attribute__((guarded_by(x)))
+#define GRAFT_REQUIRES(...) __attribute__((requires_capability(__VA_ARGS__)))
+#define GRAFT_ACQUIRE(...) __attribute__((acquire_capability(__VA_ARGS__)))
+#define GRAFT_RELEASE(...) __attribute__((release_capability(__VA_ARGS__)))
+#define GRAFT_TRY_ACQUIRE(...) __attribute__((try_acquire_capability(__VA_ARGS__)))
+#define GRAFT_NO_LOCK_ANALYSIS __attribute__((no_thread_safety_analysis))
+#else
+#define GRAFT_CAPABILITY(x)
+#define GRAFT_SCOPED_CAPABILITY
+#define GRAFT_GUARDED_BY(x)
+#define GRAFT_REQUIRES(...)
+#define GRAFT_ACQUIRE(...)
+#define GRAFT_RELEASE(...)
+#define GRAFT_TRY_ACQUIRE(...)
+#define GRAFT_NO_LOCK_ANALYSIS
+#endif
+
+namespace graft::os {
+
+// Thread pointer of the thread that is inside fork and owns all heap locks; 0 otherwise.
+extern constinit base::Atomic<uintptr_t> fork_owner;
+
+inline bool insideOwnFork() {
+  uintptr_t owner = fork_owner.loadRelaxed();
+  return __builtin_expect(owner != 0, 0) && owner == threadPointer();
+}
+
+class GRAFT_CAPABILITY("mutex") Mutex {
+ public:
+  constexpr Mutex() = default;
+  Mutex(const Mutex&) = delete;
+  Mutex& operator=(const Mutex&) = delete;
+
+  void lock() GRAFT_ACQUIRE() GRAFT_NO_LOCK_ANALYSIS {
+    uint32_t expected = 0;
+    if (!state_.casAcquire(expected, 1)) lockSlow();
+  }
+  bool tryLock() GRAFT_TRY_ACQUIRE(true) GRAFT_NO_LOCK_ANALYSIS {
+    uint32_t expected = 0;
+    return state_.casAcquire(expected, 1) || insideOwnFork();
+  }
+  void unlock() GRAFT_RELEASE() GRAFT_NO_LOCK_ANALYSIS {
+    if (insideOwnFork()) return;
+    if (state_.exchangeAcqRel(0) == 2) wakeOne();
+  }
+  // fork child only: no other thread exists, whoever held or waited is gone.
+  void reset() { state_.storeRelaxed(0); }
+  // fork handlers: the real operation, past the rule above.
+  void lockForFork() GRAFT_NO_LOCK_ANALYSIS { lock(); }
+  void unlockAfterFork() GRAFT_NO_LOCK_ANALYSIS {
+    if (state_.exchangeAcqRel(0) == 2) wakeOne();
+  }
+
+ private:
+  [[gnu::noinline, gnu::cold]] void lockSlow();
+  [[gnu::noinline, gnu::cold]] void wakeOne();
+
+  base::Atomic<uint32_t> state_{0};  // 0 free, 1 held, 2 held and someone may wait
+};
+
+class GRAFT_SCOPED_CAPABILITY Lock {
+ public:
+  explicit Lock(Mutex& m) GRAFT_ACQUIRE(m) : m_(m) { m_.lock(); }
+  ~Lock() GRAFT_RELEASE() { m_.unlock(); }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+
+ private:
+  Mutex& m_;
+};
+
+}  // namespace graft::os

@@ -1,0 +1,79 @@
+// The root object: every piece of global state of the runtime hangs here. constinit, no static
+// constructor; it comes to life at the first allocation (which may precede our constructor) and is
+// never torn down, because other libraries free memory after every destructor of ours.
+//
+// t_heap is the one per-thread fact: the cache that the running thread's fast path uses. Its
+// initial value is the empty view, so a new thread needs no set-up and no null check.
+#pragma once
+
+#include "core/base/atomic.h"
+#include "core/base/options.h"
+#include "core/heap/heap.h"
+
+namespace graft::runtime {
+
+struct ThreadHeap {
+  heap::CacheHead* fast;   // what malloc and free use: own, or the empty view
+  heap::MCache* own;       // null: none yet, or the pool is exhausted
+  uint32_t shared_ops;     // operations on a shared cache since the last try for one of its own
+};
+
+extern thread_local constinit ThreadHeap t_heap __attribute__((tls_model("initial-exec")));
+
+enum class State : uint32_t { kNew, kStarting, kOn, kOff };
+
+class Runtime {
+ public:
+  constexpr Runtime() = default;
+
+  bool on() const { return state_.loadAcquire() == static_cast<uint32_t>(State::kOn); }
+  bool off() const { return state_.loadAcquire() == static_cast<uint32_t>(State::kOff); }
+  bool starting() const { return state_.loadAcquire() == static_cast<uint32_t>(State::kStarting); }
+  // Reads the options from envp (null: defaults) and starts the heap, once. `off_because` non-null
+  // turns graft off with that reason. True when graft is on. Another thread in start() is waited
+  // for; a nested call of the starting thread itself returns false.
+  bool start(char** envp, const char* off_because);
+  const char* whyOff() const { return why_off_; }
+
+  // Runs f(MCache&) with the calling thread's cache, or with a locked shared one; returns what f
+  // does, or nullptr when not even a shared cache can be had.
+  template <class F>
+  void* withCache(F f) {
+    ThreadHeap& t = t_heap;
+    if (__builtin_expect(t.own != nullptr, 1)) return f(*t.own);
+    if (heap::MCache* own = adoptCache()) return f(*own);
+    heap::SharedCache& shared = heap.caches.shared(threadId());
+    os::Lock lock(shared.mu);
+    heap::MCache* c = heap.caches.cacheOfShared(shared);
+    return c != nullptr ? f(*c) : nullptr;
+  }
+
+  // True when every operation has to take the slow path (checks, site ids, stress).
+  bool slowMode() const { return slow_mode_; }
+
+  void forkPrepare();
+  void forkParent();
+  // locked: forkPrepare() ran; otherwise the process had one thread and nothing was locked.
+  void forkChild(bool locked);
+
+  // Writes the summary of the run as JSON to the file that GRAFT_SUMMARY names.
+  void writeSummary();
+  void sayVerbose();
+
+  heap::Heap heap;
+
+ private:
+  heap::MCache* adoptCache();
+  static uintptr_t threadId();
+  bool configure(char** envp, const char* off_because);
+  bool executableAllowed(const char** why);
+
+  base::Atomic<uint32_t> state_{0};
+  base::Atomic<uint32_t> starter_{0};
+  const char* why_off_ = "";
+  bool slow_mode_ = false;
+};
+
+extern constinit Runtime rt;
+
+}  // namespace graft::runtime

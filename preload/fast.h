@@ -1,0 +1,43 @@
+// What the exported functions inline: the running thread's cache and the heap's fast path over it.
+// One load of an initial-exec TLS pointer, no call. Only preload's exports include this.
+#pragma once
+
+#include "core/heap/malloc_fast.h"
+#include "core/runtime/runtime.h"
+#include "shims/malloc.h"
+
+namespace graft::preload {
+
+[[gnu::always_inline]] inline void* fastMalloc(size_t size) {
+  if (__builtin_expect(size > heap::kFineLimit, 0)) {
+    if (size > heap::kMaxSmall) return nullptr;
+    return heap::mallocFast(runtime::rt.heap, *runtime::t_heap.fast,
+                            heap::kClasses.coarse[(size + 127) >> 7]);
+  }
+  return heap::mallocFast(runtime::rt.heap, *runtime::t_heap.fast,
+                          heap::kClasses.fine[(size + 15) >> 4]);
+}
+
+[[gnu::always_inline]] inline bool fastFree(void* p) {
+  return heap::freeFast(runtime::rt.heap, *runtime::t_heap.fast, p);
+}
+
+// Sized delete takes the same path as free(): the page map is read anyway for the checks, and while
+// a collection is possible it must be (HZ-FREE). The size is verified in checked mode, where no
+// cache is in view.
+[[gnu::always_inline]] inline void freeWithSize(void* p, size_t size) {
+  if (__builtin_expect(!fastFree(p), 0)) shims::freeSized(p, size);
+}
+
+// Zeroes the first n bytes of a slot (slots are multiples of 16 bytes, 16-byte aligned).
+[[gnu::always_inline]] inline void zeroSlot(uint64_t* p, size_t n) {
+  if (__builtin_expect(n > 1024, 0)) {
+    base::fillBytes(p, 0, n);
+    return;
+  }
+  using Two = uint64_t __attribute__((vector_size(16)));
+  Two* at = reinterpret_cast<Two*>(p);
+  for (size_t i = 0; i < (n + 15) / 16; i++) at[i] = Two{0, 0};
+}
+
+}  // namespace graft::preload

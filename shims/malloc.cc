@@ -1,0 +1,255 @@
+// The malloc family over core/heap; see malloc.h. errno is set only where glibc sets it and kept
+// by free(); nothing here throws, and only a report of misuse ends the process.
+#include "shims/malloc.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "core/base/bits.h"
+#include "core/heap/guard.h"
+#include "core/heap/malloc_fast.h"
+#include "core/heap/misuse.h"
+#include "core/os/host.h"
+#include "core/os/message.h"
+#include "core/runtime/runtime.h"
+#include "shims/start.h"
+
+namespace graft::shims {
+namespace {
+
+using heap::AddrKind;
+using heap::BlockInfo;
+using heap::ClassId;
+using runtime::rt;
+
+// Calls that arrive while graft is starting on this very thread (dlsym may want a few bytes) and
+// before the allocator behind us is known. Never freed, never reused.
+alignas(16) constinit char early_pool[4096];
+constinit base::Atomic<size_t> early_used{0};
+
+void* earlyAlloc(size_t size, size_t align) {
+  if (size > sizeof early_pool) return nullptr;
+  size_t at = early_used.fetchAddRelaxed(roundUp(size + align, 16));
+  if (at + size + align > sizeof early_pool) return nullptr;
+  return reinterpret_cast<void*>(roundUp(reinterpret_cast<Addr>(early_pool + at), align));
+}
+bool isEarly(const void* p) {
+  return reinterpret_cast<Addr>(p) - reinterpret_cast<Addr>(early_pool) < sizeof early_pool;
+}
+
+void* outOfMemory() {
+  errno = ENOMEM;
+  return nullptr;
+}
+
+// True when graft serves allocations; starts it if this is the first call.
+bool ready() { return __builtin_expect(rt.on(), 1) || startRuntime(); }
+
+// Allocation while graft is off or still starting.
+void* allocBehind(size_t size, size_t align, bool zero) {
+  if (os::host.malloc == nullptr) {
+    void* p = earlyAlloc(size, align < 16 ? 16 : align);
+    return p != nullptr ? p : outOfMemory();
+  }
+  if (zero) return os::host.calloc(1, size);
+  return align > 16 ? os::host.memalign(align, size) : os::host.malloc(size);
+}
+
+uint16_t siteHash(const void* caller) {
+  return static_cast<uint16_t>((reinterpret_cast<uint64_t>(caller) * 0x9e3779b97f4a7c15u) >> 48);
+}
+
+// The class that serves a request, 0 for whole pages. Slots lie at multiples of their size from a
+// page boundary, so a size that is a multiple of the alignment aligns every slot.
+ClassId classForAligned(size_t size, size_t align) {
+  if (size > heap::kMaxSmall || align > kPageSize) return 0;
+  unsigned c = heap::classFor(size);
+  while (c < heap::kNumClasses && heap::classSize(static_cast<ClassId>(c)) % align != 0) c++;
+  return c < heap::kNumClasses ? static_cast<ClassId>(c) : ClassId{0};
+}
+
+bool checked() { return __builtin_expect(rt.heap.checkLevel() > 0, 0); }
+
+// The block, or nullptr with errno untouched. *zero (may be null): the contents are known zero.
+void* allocate(size_t size, size_t align, bool* zero, const void* caller) {
+  if (__builtin_expect(size > PTRDIFF_MAX, 0)) return nullptr;
+  size_t room = checked() ? size + heap::kGuardBytes : size;
+  void* p = nullptr;
+  bool fresh = false;
+  if (ClassId cls = classForAligned(room, align < 16 ? 16 : align); cls != 0) {
+    auto take = [&](heap::MCache& c) { return rt.heap.allocSmall(c, cls); };
+    p = rt.withCache(take);
+    if (p == nullptr) {
+      rt.heap.trim();
+      p = rt.withCache(take);
+    }
+    room = heap::classSize(cls);
+  } else {
+    if (heap::MCache* own = runtime::t_heap.own) rt.heap.checkTops(*own);
+    p = rt.heap.allocLarge(room, align, &fresh);
+    room = pagesFor(room) << kPageShift;
+  }
+  if (p == nullptr) return nullptr;
+  if (checked()) heap::armGuard(p, size, room, rt.heap.key);
+  if (rt.heap.sitesOn()) rt.heap.setSite(p, siteHash(caller));
+  if (zero != nullptr) *zero = fresh;
+  return p;
+}
+
+void* allocateOrErrno(size_t size, size_t align, bool* zero, const void* caller) {
+  void* p = allocate(size, align, zero, caller);
+  return __builtin_expect(p != nullptr, 1) ? p : outOfMemory();
+}
+
+// The size the program asked for in checked mode, or the usable one.
+size_t sizeOfBlock(const BlockInfo& b) {
+  if (!checked()) return b.size;
+  size_t n = heap::guardedSize(reinterpret_cast<void*>(b.base), b.size, rt.heap.key);
+  return n != ~size_t{0} ? n : b.size - heap::kGuardBytes;
+}
+
+void freeBlock(void* p, const BlockInfo& b, const char* call) {
+  if (checked() && heap::guardedSize(p, b.size, rt.heap.key) == ~size_t{0}) {
+    heap::reportMisuse(rt.heap, call, p, "block was written to past its end");
+  }
+  if (b.kind == AddrKind::kSmall) {
+    rt.withCache([&](heap::MCache& c) -> void* {
+      rt.heap.freeSmall(c, b);
+      return nullptr;
+    });
+  } else if (!rt.heap.freeLarge(b)) {
+    heap::reportMisuse(rt.heap, call, p, heap::misuseOf(AddrKind::kFreePages));
+  }
+}
+
+}  // namespace
+
+[[gnu::noinline]] void* mallocSlow(size_t size) {
+  if (!ready()) return allocBehind(size, 16, false);
+  return allocateOrErrno(size, 16, nullptr, __builtin_return_address(0));
+}
+
+void freeSlow(void* p) {
+  if (p == nullptr) return;
+  if (__builtin_expect(!rt.on(), 0)) {
+    if (!isEarly(p) && os::host.free != nullptr) os::host.free(p);
+    return;
+  }
+  BlockInfo b = rt.heap.classify(p);
+  if (b.kind == AddrKind::kSmall || b.kind == AddrKind::kLarge) return freeBlock(p, b, "free");
+  if (b.kind != AddrKind::kForeign)
+    return heap::reportMisuse(rt.heap, "free", p, heap::misuseOf(b.kind));
+  if (!isEarly(p) && os::host.free != nullptr) os::host.free(p);
+}
+
+void freeSized(void* p, size_t size) {
+  if (p != nullptr && rt.on() && checked()) {
+    BlockInfo b = rt.heap.classify(p);
+    bool live = b.kind == AddrKind::kSmall || b.kind == AddrKind::kLarge;
+    if (live && sizeOfBlock(b) != size) {
+      heap::reportMisuse(rt.heap, "operator delete", p, "size differs from the block's");
+    }
+  }
+  freeSlow(p);
+}
+
+void* callocAny(size_t count, size_t size) {
+  size_t total;
+  if (__builtin_mul_overflow(count, size, &total)) return outOfMemory();
+  if (!ready()) return allocBehind(total, 16, true);
+  bool fresh = false;
+  void* p = allocateOrErrno(total, 16, &fresh, __builtin_return_address(0));
+  if (p != nullptr && !fresh) base::fillBytes(p, 0, total);
+  return p;
+}
+
+void* reallocAny(void* p, size_t size) {
+  const void* caller = __builtin_return_address(0);
+  if (p == nullptr)
+    return ready() ? allocateOrErrno(size, 16, nullptr, caller) : allocBehind(size, 16, false);
+  if (!rt.on() || isEarly(p)) {
+    if (!isEarly(p)) return os::host.realloc != nullptr ? os::host.realloc(p, size) : outOfMemory();
+    void* to = mallocSlow(size);
+    size_t have = sizeof early_pool - static_cast<size_t>(static_cast<char*>(p) - early_pool);
+    if (to != nullptr) base::copyBytes(to, p, size < have ? size : have);
+    return to;
+  }
+  BlockInfo b = rt.heap.classify(p);
+  if (b.kind == AddrKind::kForeign)
+    return os::host.realloc != nullptr ? os::host.realloc(p, size) : outOfMemory();
+  if (b.kind != AddrKind::kSmall && b.kind != AddrKind::kLarge) {
+    heap::reportMisuse(rt.heap, "realloc", p, heap::misuseOf(b.kind));
+    return outOfMemory();
+  }
+  if (size == 0) {  // as glibc: realloc(p, 0) is free(p)
+    freeBlock(p, b, "realloc");
+    return nullptr;
+  }
+  if (size > PTRDIFF_MAX) return outOfMemory();
+  bool keep = !checked() && size <= b.size && size >= b.size / 2;
+  if (b.kind == AddrKind::kLarge && size > heap::kMaxSmall && !checked()) {
+    keep = pagesFor(size) << kPageShift == b.size;
+    if (!keep && rt.heap.resizeLarge(b, size)) keep = true;
+  }
+  if (keep) {
+    if (rt.heap.sitesOn()) rt.heap.setSite(p, siteHash(caller));
+    return p;
+  }
+  if (b.kind == AddrKind::kLarge && size > b.size && !checked()) {
+    if (void* moved = rt.heap.moveLarge(b, size)) return moved;
+  }
+  void* to = allocate(size, 16, nullptr, caller);
+  size_t have = sizeOfBlock(b);
+  if (to == nullptr) return size <= have ? p : outOfMemory();
+  base::copyBytes(to, p, size < have ? size : have);
+  freeBlock(p, b, "realloc");
+  return to;
+}
+
+void* memalignAny(size_t align, size_t size) {
+  if (align <= 16) return mallocSlow(size);
+  if (align > SIZE_MAX / 2 + 1) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  if (!isPow2(align)) align = size_t{1} << (base::highestBit(align) + 1);
+  if (!ready()) return allocBehind(size, align, false);
+  return allocateOrErrno(size, align, nullptr, __builtin_return_address(0));
+}
+
+int posixMemalign(void** out, size_t align, size_t size) {
+  if (align % sizeof(void*) != 0 || !isPow2(align)) return EINVAL;
+  void* p = ready() ? allocate(size, align, nullptr, __builtin_return_address(0))
+                    : allocBehind(size, align, false);
+  if (p == nullptr) {
+    errno = ENOMEM;  // as glibc, although POSIX asks for the return value only
+    return ENOMEM;
+  }
+  *out = p;
+  return 0;
+}
+
+size_t usableSizeSlow(const void* p) {
+  if (p == nullptr) return 0;
+  if (!rt.on())
+    return os::host.usableSize != nullptr ? os::host.usableSize(const_cast<void*>(p)) : 0;
+  BlockInfo b = rt.heap.classify(p);
+  if (b.kind == AddrKind::kForeign) {
+    bool ask = !isEarly(p) && os::host.usableSize != nullptr;
+    return ask ? os::host.usableSize(const_cast<void*>(p)) : 0;
+  }
+  return b.kind == AddrKind::kSmall || b.kind == AddrKind::kLarge ? sizeOfBlock(b) : 0;
+}
+
+int trimAny(size_t) {
+  if (!rt.on()) return 0;
+  rt.withCache([](heap::MCache& c) -> void* {
+    rt.heap.drain(c);
+    return nullptr;
+  });
+  return rt.heap.trim() != 0 ? 1 : 0;
+}
+
+}  // namespace graft::shims
