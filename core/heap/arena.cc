@@ -164,7 +164,7 @@ Span* AddressSpace::newRecord(uint32_t words) {
     if (!records_.ensure((size_t{next_record_} + units) * kSpanUnit)) return nullptr;
     s = span(next_record_);
     next_record_ += units;
-    s->words = words;
+    s->words = static_cast<uint16_t>(words);
   }
   s->next = s->prev = s->lru_next = s->lru_prev = 0;
   return s;

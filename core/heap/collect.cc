@@ -54,6 +54,7 @@ void Heap::blackenCaches() {
 
 void Heap::finishMark(SweepMode mode) {
   sweep_mode_.storeRelaxed(static_cast<uint32_t>(mode));
+  white_found_.storeRelaxed(0);
   for (size_t i = 1; i < kNumClasses; i++) central[i].mu.lock();
   forEachSpan([&](Span* s) GRAFT_NO_LOCK_ANALYSIS {
     if (s->state.loadRelaxed() != SpanState::kSmall) return;
@@ -127,6 +128,7 @@ uint32_t Heap::sweepLocked(Span* s) {
                   static_cast<int32_t>(nelems));
   }
   if (s->listed == 0 && s->nfree.loadRelaxed() > 0) list(s, central[cls], false);
+  white_found_.fetchAddRelaxed(white);
   s->sweepgen.storeRelease(gen);
   s->slow.storeRelease(0);
   for (uint32_t p = 0; p < s->npages.loadRelaxed(); p++) {

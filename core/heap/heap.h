@@ -106,7 +106,8 @@ class Heap {
   // Sweeps the span if it has not been in this generation; returns white, allocated slots.
   // Only after allAcknowledged().
   uint32_t sweepSpan(Span* s);
-  uint64_t sweepAll();
+  uint64_t sweepAll();  // what this call itself found
+  uint64_t whiteFound() const { return white_found_.loadRelaxed(); }  // in the present cycle
   void endCycle();
   uint32_t sweepGeneration() const { return sweepgen_.loadAcquire(); }
 
@@ -185,6 +186,7 @@ class Heap {
   base::Atomic<uint32_t> epoch_{0};
   base::Atomic<uint32_t> sweepgen_{0};
   base::Atomic<uint32_t> sweep_mode_{0};
+  base::Atomic<uint64_t> white_found_{0};
   base::Atomic<uint64_t> last_tick_{0};
   base::Atomic<uint64_t> last_reap_{0};
   base::Atomic<uint32_t> sites_{0};

@@ -124,7 +124,8 @@ bool Heap::findObject(Addr a, ObjectRef* out) {
   bool closed = (s->open_pages.loadRelaxed() >> page & 1) == 0;
   bool allocated = !v.free_bit && !closed;
   if (allocated) {
-    uint64_t second = *reinterpret_cast<const volatile uint64_t*>(base + 8);
+    uint64_t second;  // copied by one instruction: the owner may be writing it
+    base::copyBytes(&second, reinterpret_cast<const char*>(base) + 8, 8);
     if (second == key && isCached(reinterpret_cast<void*>(base), v.cls)) allocated = false;
   }
   *out = {base, size, s, v.index, allocated};

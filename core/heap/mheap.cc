@@ -258,6 +258,7 @@ Span* MHeap::allocSmall(ClassId c, size_t npages) {
   s->slow.storeRelaxed(0);
   s->listed = 0;
   s->flag = 0;
+  s->zero = zero ? 1 : 0;
   s->cursor = 0;
   for (uint32_t w = 0; w < words; w++) {
     s->freeBits()[w].storeRelaxed(0);
@@ -300,7 +301,7 @@ void MHeap::freeSmall(Span* s) {
   }
   stats_.small_pages -= s->npages.loadRelaxed();
   small_pages_.storeRelaxed(stats_.small_pages);
-  bool clean = s->open_pages.loadRelaxed() == 0;
+  bool clean = s->zero != 0 && s->open_pages.loadRelaxed() == 0;
   s->beginShape();
   s->state.storeRelaxed(SpanState::kUnused);
   s->endShape();
@@ -426,6 +427,10 @@ const char* MHeap::validateLocked() {
     bool used = state == SpanState::kSmall || state == SpanState::kLarge;
     for (uint32_t i = 0; i < n; i++) {
       bool edge = i == 0 || i + 1 == n;
+      if (!used && static_cast<uint8_t>(as_->entry(first + i)) != 0 &&
+          state != SpanState::kUnused) {
+        bad = "INV-SPAN-8: page of a free run has a class byte";
+      }
       if ((used || edge) && spanAt(first + i) != s) bad = "INV-SPAN-1: page map names another span";
     }
   });

@@ -43,7 +43,11 @@ size_t Heap::purgeSpan(Span* s) {
     // Closed first: a second free of a slot here must not pass for a first one (INV-SPAN-4).
     setClassByte(s, p, kSlowByte);
     s->open_pages.storeRelaxed(s->open_pages.loadRelaxed() & ~(1u << p));
-    if (os::purge(space.addrOf(s->page.loadRelaxed()) + from, kPageSize)) purged++;
+    if (os::purge(space.addrOf(s->page.loadRelaxed()) + from, kPageSize)) {
+      purged++;
+    } else {
+      s->zero = 0;
+    }
   }
   return purged;
 }

@@ -18,6 +18,7 @@
 //  INV-SPAN-5  no handed-out or cached slot starts on a page that is not open.
 //  INV-SPAN-6  a small span is on its central list exactly when nfree > 0.
 //  INV-SPAN-7  two free runs of one kind are never neighbours.
+//  INV-SPAN-8  no page of a free run has a class byte: free() would take it for a slot.
 #pragma once
 
 #include "core/base/atomic.h"
@@ -55,7 +56,9 @@ struct Span {
   base::Atomic<uint32_t> open_pages;  // small: bit per page that hands out slots; class lock
   base::Atomic<uint32_t> sweepgen;  // generation of the last sweep; class lock
   uint32_t freed_at;  // dirty runs: coarse milliseconds; page-heap lock
-  uint32_t words;  // capacity of each bit array; constant for the record's life
+  uint16_t words;  // capacity of each bit array; constant for the record's life
+  uint8_t zero;  // small: pages that are not open are zero; class lock
+  uint8_t unused;
   uint32_t cursor;  // small: first word worth looking at; class lock
   base::Atomic<uint32_t> slow;  // small: every free takes the slow path (HZ-FREE); class lock
 
