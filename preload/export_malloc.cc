@@ -6,17 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/heap/malloc_fast.h"
-#include "core/runtime/runtime.h"
-#include "preload/fast.h"
 #include "shims/malloc.h"
+#include "shims/malloc_fast.h"
 #include "shims/malloc_info.h"
 
 #define GRAFT_EXPORT extern "C" [[gnu::visibility("default")]]
 
 using namespace graft;  // the exported names live in the global namespace
-using preload::fastFree;
-using preload::fastMalloc;
+using shims::fastFree;
+using shims::fastMalloc;
 
 GRAFT_EXPORT void* malloc(size_t size) {
   void* p = fastMalloc(size);
@@ -33,7 +31,7 @@ GRAFT_EXPORT void* calloc(size_t count, size_t size) {
     return shims::callocAny(count, size);
   uint64_t* p = static_cast<uint64_t*>(fastMalloc(total));
   if (__builtin_expect(p == nullptr, 0)) return shims::callocAny(count, size);
-  preload::zeroSlot(p, total);
+  shims::zeroSlot(p, total);
   return p;
 }
 
@@ -73,21 +71,16 @@ GRAFT_EXPORT void* pvalloc(size_t size) {
 }
 
 GRAFT_EXPORT size_t malloc_usable_size(void* p) {
-  size_t n = heap::usableFast(runtime::rt.heap, p);
-  bool known = n != 0 && !runtime::rt.slowMode();  // checked blocks know their exact size
-  return __builtin_expect(known, 1) ? n : shims::usableSizeSlow(p);
+  size_t n = shims::fastUsableSize(p);
+  return __builtin_expect(n != 0, 1) ? n : shims::usableSizeSlow(p);
 }
 GRAFT_EXPORT size_t malloc_size(const void* p) { return malloc_usable_size(const_cast<void*>(p)); }
-GRAFT_EXPORT size_t malloc_good_size(size_t size) {
-  return size <= heap::kMaxSmall ? heap::classSize(heap::classFor(size)) : roundUp(size, kPageSize);
-}
+GRAFT_EXPORT size_t malloc_good_size(size_t size) { return shims::goodSize(size); }
 
 GRAFT_EXPORT void cfree(void* p) { free(p); }
 GRAFT_EXPORT void vfree(void* p) { free(p); }
-GRAFT_EXPORT void free_sized(void* p, size_t size) { preload::freeWithSize(p, size); }
-GRAFT_EXPORT void free_aligned_sized(void* p, size_t, size_t size) {
-  preload::freeWithSize(p, size);
-}
+GRAFT_EXPORT void free_sized(void* p, size_t size) { shims::freeWithSize(p, size); }
+GRAFT_EXPORT void free_aligned_sized(void* p, size_t, size_t size) { shims::freeWithSize(p, size); }
 
 GRAFT_EXPORT int mallopt(int param, int value) { return shims::malloptAny(param, value); }
 GRAFT_EXPORT int malloc_trim(size_t pad) { return shims::trimAny(pad); }

@@ -2,15 +2,15 @@
 // runtime is linked. A hit is malloc's fast path; failure goes to shims (new_handler, bad_alloc).
 #include <stddef.h>
 
-#include "preload/fast.h"
 #include "shims/malloc.h"
+#include "shims/malloc_fast.h"
 
 #define GRAFT_EXPORT extern "C" [[gnu::visibility("default")]]
 
 using namespace graft;  // the exported names live in the global namespace
-using preload::fastFree;
-using preload::fastMalloc;
-using preload::freeWithSize;
+using shims::fastFree;
+using shims::fastMalloc;
+using shims::freeWithSize;
 
 namespace {
 struct NothrowTag;  // std::nothrow_t, never read

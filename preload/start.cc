@@ -27,9 +27,8 @@ using runtime::rt;
 
 // Tools of valgrind that replace malloc preload vgpreload_<tool>; those that do not (callgrind,
 // cachegrind, none) have only vgpreload_core, and graft may run under them.
-bool underValgrindHeapTool() {
-  if (environ == nullptr) return false;
-  for (char** e = environ; *e != nullptr; e++) {
+bool underValgrindHeapTool(char** env) {
+  for (char** e = env; e != nullptr && *e != nullptr; e++) {
     if (strncmp(*e, "LD_PRELOAD=", 11) != 0) continue;
     for (const char* at = strstr(*e, "vgpreload_"); at != nullptr;
          at = strstr(at + 1, "vgpreload_")) {
@@ -39,13 +38,37 @@ bool underValgrindHeapTool() {
   return false;
 }
 
-const char* offBecause() {
+// A library that is initialised before libc (-z initfirst) may allocate while environ is not set
+// yet: then the environment is read where the kernel put it.
+extern "C" void* __libc_stack_end;
+char** environment() {
+  if (environ != nullptr) return environ;
+  long* entry = static_cast<long*>(__libc_stack_end);  // argc, argv..., null, envp...
+  constexpr long kMostArguments = 1 << 22;
+  if (entry == nullptr || *entry < 0 || *entry > kMostArguments) return nullptr;
+  char** argv = reinterpret_cast<char**>(entry + 1);
+  return argv[*entry] == nullptr ? argv + *entry + 1 : nullptr;
+}
+
+const char* offBecause(char** env) {
   if (&__asan_init != nullptr || &__tsan_init != nullptr || &__msan_init != nullptr ||
       &__lsan_init != nullptr) {
     return "a sanitizer's runtime is in the process";
   }
-  if (underValgrindHeapTool()) return "a valgrind tool replaces malloc";
+  if (underValgrindHeapTool(env)) return "a valgrind tool replaces malloc";
   return nullptr;
+}
+
+// glibc's names for checked mode: MALLOC_CHECK_=1..3 and GLIBC_TUNABLES=glibc.malloc.check=1..3.
+bool checksAskedOfGlibc(char** env) {
+  auto wanted = [](const char* value) { return *value >= '1' && *value <= '9'; };
+  for (char** e = env; e != nullptr && *e != nullptr; e++) {
+    if (strncmp(*e, "MALLOC_CHECK_=", 14) == 0) return wanted(*e + 14);
+    if (strncmp(*e, "GLIBC_TUNABLES=", 15) != 0) continue;
+    const char* at = strstr(*e, "glibc.malloc.check=");
+    if (at != nullptr && (at[-1] == '=' || at[-1] == ':') && wanted(at + 19)) return true;
+  }
+  return false;
 }
 
 // GRAFT_CHILD=0: take ourselves out of what children inherit, and leave the rest of it.
@@ -69,8 +92,6 @@ void forgetPreload() {
   }
 }
 
-// In a process with one thread no lock can be held by anybody else, but perhaps by this very thread
-// when fork is called in a signal handler that interrupted malloc: then nothing may be locked.
 bool locked_for_fork = false;
 
 // glibc runs prepare handlers first and takes its stdio list lock after them; a thread in
@@ -80,14 +101,12 @@ extern "C" void _IO_list_unlock();
 
 void prepare() {
   locked_for_fork = __libc_single_threaded == 0;
-  if (!locked_for_fork) return;
-  _IO_list_lock();
-  rt.forkPrepare();
+  if (locked_for_fork) _IO_list_lock();
+  rt.forkPrepare(locked_for_fork);
 }
 void parent() {
-  if (!locked_for_fork) return;
-  rt.forkParent();
-  _IO_list_unlock();
+  rt.forkParent(locked_for_fork);
+  if (locked_for_fork) _IO_list_unlock();
 }
 // glibc resets its list lock in the child by itself.
 void child() { rt.forkChild(locked_for_fork); }
@@ -110,11 +129,13 @@ bool startRuntime() {
   if (rt.on()) return true;
   if (rt.off() || rt.starting()) {
     // Off, or someone is starting it: start() waits where that is right.
-    return rt.off() ? false : rt.start(nullptr, nullptr);
+    return rt.off() ? false : rt.start({});
   }
   preload::installHost();
-  const char* off = offBecause();
-  bool on = rt.start(getauxval(AT_SECURE) != 0 ? nullptr : environ, off);
+  // With AT_SECURE (set-id programs) the environment is an attacker's: defaults only.
+  char** env = environment();
+  char** trusted = getauxval(AT_SECURE) != 0 ? nullptr : env;
+  bool on = rt.start({trusted, offBecause(env), checksAskedOfGlibc(trusted)});
   if (rt.off()) preload::resolveReal();
   return on;
 }

@@ -70,6 +70,16 @@ ClassId classForAligned(size_t size, size_t align) {
   return c < heap::kNumClasses ? static_cast<ClassId>(c) : ClassId{0};
 }
 
+// Memory is short: what this thread has cached, and what lies half used, may make the difference.
+bool relieve() {
+  rt.withCache([](heap::MCache& c) -> void* {
+    rt.heap.drain(c);
+    return nullptr;
+  });
+  rt.heap.trim();
+  return true;
+}
+
 bool checked() { return __builtin_expect(rt.heap.checkLevel() > 0, 0); }
 
 // The block, or nullptr with errno untouched. *zero (may be null): the contents are known zero.
@@ -81,14 +91,13 @@ void* allocate(size_t size, size_t align, bool* zero, const void* caller) {
   if (ClassId cls = classForAligned(room, align < 16 ? 16 : align); cls != 0) {
     auto take = [&](heap::MCache& c) { return rt.heap.allocSmall(c, cls); };
     p = rt.withCache(take);
-    if (p == nullptr) {
-      rt.heap.trim();
-      p = rt.withCache(take);
-    }
+    if (p == nullptr && relieve()) p = rt.withCache(take);
     room = heap::classSize(cls);
   } else {
     if (heap::MCache* own = runtime::t_heap.own) rt.heap.checkTops(*own);
     p = rt.heap.allocLarge(room, align, &fresh);
+    bool sane = room < rt.heap.space.reservedBytes() && align < rt.heap.space.reservedBytes();
+    if (p == nullptr && sane && relieve()) p = rt.heap.allocLarge(room, align, &fresh);
     room = pagesFor(room) << kPageShift;
   }
   if (p == nullptr) return nullptr;
@@ -100,6 +109,7 @@ void* allocate(size_t size, size_t align, bool* zero, const void* caller) {
 
 void* allocateOrErrno(size_t size, size_t align, bool* zero, const void* caller) {
   void* p = allocate(size, align, zero, caller);
+  rt.afterSlowPath();
   return __builtin_expect(p != nullptr, 1) ? p : outOfMemory();
 }
 
@@ -122,6 +132,7 @@ void freeBlock(void* p, const BlockInfo& b, const char* call) {
   } else if (!rt.heap.freeLarge(b)) {
     heap::reportMisuse(rt.heap, call, p, heap::misuseOf(AddrKind::kFreePages));
   }
+  rt.afterSlowPath();
 }
 
 }  // namespace
@@ -245,11 +256,9 @@ size_t usableSizeSlow(const void* p) {
 
 int trimAny(size_t) {
   if (!rt.on()) return 0;
-  rt.withCache([](heap::MCache& c) -> void* {
-    rt.heap.drain(c);
-    return nullptr;
-  });
-  return rt.heap.trim() != 0 ? 1 : 0;
+  uint64_t before = rt.heap.mheap.stats().purged_pages;
+  relieve();
+  return rt.heap.mheap.stats().purged_pages != before ? 1 : 0;
 }
 
 }  // namespace graft::shims

@@ -186,13 +186,12 @@ size_t nameLength(const char* entry) {
   report(line.data(), line.size());
 }
 
-// Pass 1 (report null) sets values; pass 2 reports what pass 1 skipped. Returns whether anything
-// was skipped.
+// Pass 1 (report null) sets values; pass 2 sets them again and reports what cannot be used. Returns
+// whether there is such.
 [[gnu::cold, gnu::noinline]] bool walk(Options& out, char* const* envp, ReportFn report) {
   static_assert(kOptionCount <= 64);
   uint64_t seen = 0;
   bool skipped = false;
-  Options scratch;
   for (; *envp != nullptr; envp++) {
     if (!isOurs(*envp)) continue;
     size_t n = nameLength(*envp);
@@ -206,7 +205,7 @@ size_t nameLength(const char* entry) {
     const char* value = (*envp)[n] == '=' ? *envp + n + 1 : "";
     if ((seen >> i & 1) != 0 || *value == '\0') continue;
     seen |= uint64_t{1} << i;
-    if (setOption(report == nullptr ? out : scratch, kOptions[i], value)) continue;
+    if (setOption(out, kOptions[i], value)) continue;
     skipped = true;
     if (report != nullptr) reportBad(kOptions[i], value, report);
   }

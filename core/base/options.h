@@ -32,8 +32,12 @@ class OptionValue {
     set(o.get());
     return *this;
   }
-  T get() const { return __atomic_load_n(&v_, __ATOMIC_RELAXED); }
-  void set(T v) { __atomic_store_n(&v_, v, __ATOMIC_RELAXED); }
+  T get() const {
+    T out;
+    __atomic_load(&v_, &out, __ATOMIC_RELAXED);
+    return out;
+  }
+  void set(T v) { __atomic_store(&v_, &v, __ATOMIC_RELAXED); }
   operator T() const { return get(); }  // NOLINT(google-explicit-constructor): reads as a field
 
  private:

@@ -12,7 +12,7 @@ using Addr = uintptr_t;     // a byte address of the program
 using PageId = uint32_t;    // index of a graft page, counted from the start of the reservation
 using SpanId = uint32_t;    // index of a span record in units of kSpanUnit; 0 means none
 
-inline constexpr size_t kPageShift = 13;
+inline constexpr size_t kPageShift = 12;
 inline constexpr size_t kPageSize = size_t{1} << kPageShift;
 inline constexpr size_t kOsPage = 4096;
 inline constexpr size_t kCacheLine = 64;

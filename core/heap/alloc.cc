@@ -12,8 +12,6 @@
 namespace graft::heap {
 namespace {
 
-constexpr size_t kMaxPages = size_t{1} << 31;
-
 uint32_t clockMs() { return static_cast<uint32_t>(os::nowMs()); }
 
 uint64_t makeKey() {
@@ -63,16 +61,18 @@ void* Heap::allocSmall(MCache& c, ClassId cls) {
     size_t cap = c.capacity(cls), most = kClasses.info[cls].cache_max;
     c.refills++;
     if (refill(c, cls, static_cast<uint32_t>(cap / 2)) == 0) return nullptr;
-    // A class in use deserves a larger stack.
+    // A class that keeps running dry deserves a larger stack.
     if (c.refilled[cls] < 255) c.refilled[cls]++;
-    if (cap < most) c.setCapacity(cls, cap * 2 < most ? cap * 2 : most);
+    if (cap < most && c.refilled[cls] % 4 == 0) c.setCapacity(cls, cap * 2 < most ? cap * 2 : most);
   }
   void** top = c.top[cls];
   uint64_t* p = static_cast<uint64_t*>(*top);
   c.top[cls] = top - 1;
   bool intact = check_level_ > 0 ? freedIntact(p, classSize(cls), key) : p[1] == key;
   if (__builtin_expect(!intact, 0)) {
+    // Whoever wrote to it may do so again, or free it again: it is never handed out.
     reportMisuse(*this, "malloc", p, "block was written to after it was freed");
+    return allocSmall(c, cls);
   }
   p[1] = 0;
   if (__builtin_expect(cycleActive(), 0)) allocateBlack(p);
@@ -83,20 +83,11 @@ void Heap::freeSmall(MCache& c, const BlockInfo& b) {
   uint64_t* p = reinterpret_cast<uint64_t*>(b.base);
   if (check_level_ > 0) fillFreed(p, b.size);
   p[1] = key;
-  slowOp(c);
+  // The slot goes back first and slowOp() comes last: it may acknowledge the epoch, and nobody may
+  // acknowledge with a slot in hand (HZ-FREE).
   if (__builtin_expect(b.span->slow.loadRelaxed() != 0, 0)) {
-    // HZ-FREE: the span must see this free at once; it is swept first where that is possible.
-    MCentral& m = central[b.cls];
-    Bits::Effect effect;
-    {
-      os::Lock lock(m.mu);
-      if (allAcknowledged()) sweepLocked(b.span);
-      uint64_t bit = uint64_t{1} << (b.index % 64);
-      if (Bits::give(b.span->freeBits()[b.index / 64], bit) != 0) return;  // reclaimed meanwhile
-      effect = Bits::account(b.span->nfree, 1, static_cast<int32_t>(b.span->nelems.loadRelaxed()));
-    }
-    settle(b.span, b.cls, effect);
-    return;
+    giveToSlowSpan(b);
+    return slowOp(c);
   }
   if (c.top[b.cls] == c.end[b.cls]) {
     // A thread that only frees gives everything back and shrinks to the starting capacity: it
@@ -111,6 +102,21 @@ void Heap::freeSmall(MCache& c, const BlockInfo& b) {
   void** top = c.top[b.cls] + 1;
   *top = p;
   c.top[b.cls] = top;
+  slowOp(c);
+}
+
+// HZ-FREE: a span whose sweep is due must see a free at once.
+void Heap::giveToSlowSpan(const BlockInfo& b) {
+  MCentral& m = central[b.cls];
+  Bits::Effect effect;
+  {
+    os::Lock lock(m.mu);
+    uint64_t bit = uint64_t{1} << (b.index % 64);
+    if (Bits::give(b.span->freeBits()[b.index / 64], bit) != 0) return;  // reclaimed meanwhile
+    effect = Bits::account(b.span->nfree, 1, static_cast<int32_t>(b.span->nelems.loadRelaxed()));
+    if (allAcknowledged()) sweepLocked(b.span);
+  }
+  settle(b.span, b.cls, effect);
 }
 
 void Heap::checkTops(MCache& c) {
@@ -123,10 +129,10 @@ void Heap::checkTops(MCache& c) {
 }
 
 void* Heap::allocLarge(size_t size, size_t align, bool* zero) {
+  if (size >= space.reservedBytes() || align >= space.reservedBytes()) return nullptr;
   size_t npages = pagesFor(size);
   size_t align_pages = align > kPageSize ? align >> kPageShift : 1;
   if (npages == 0) npages = 1;
-  if (npages >= kMaxPages || align_pages >= kMaxPages) return nullptr;
   tick();
   Span* s = mheap.allocLarge(npages, align_pages, zero);
   if (s == nullptr) {

@@ -97,7 +97,10 @@ bool AddressSpace::placeMetadata(const Config& config) {
 }
 
 bool AddressSpace::commitHeap(size_t from, size_t bytes) {
+  // Metadata for every way to use these pages comes with them: a limit that is reached later must
+  // not make free pages unusable.
   if (!map_region_.ensure(((from + bytes) >> kPageShift) * sizeof(uint64_t))) return false;
+  if (!records_.ensure((from + bytes) / kRecordShare)) return false;
   return grow_ ? os::mapFresh(base_ + from, bytes) : os::commit(base_ + from, bytes);
 }
 
@@ -118,7 +121,7 @@ PageId AddressSpace::extend(size_t pages, size_t* got) {
         if (want == need || !commitHeap(0, need + kPageSize)) return 0;
         want = need;
       }
-      limit_.storeRelease(want + kPageSize);
+      limit_.storeRelease(want + kPageSize);  // [ARENA-A]
       *got = want >> kPageShift;
       return 1;
     }
@@ -141,8 +144,9 @@ PageId AddressSpace::extend(size_t pages, size_t* got) {
 
 void AddressSpace::fitTo(size_t limit) {
   size_t used = limit_.loadRelaxed();
+  if (limit >= size_ - used) return;
   size_t most = roundUp(used + limit, kArena);
-  if (most < used || most >= size_) return;
+  if (most >= size_) return;
   if (!grow_) {
     os::release(base_ + used, size_ - used);
     grow_ = true;

@@ -33,8 +33,7 @@ void CachePool::releaseLocked(MCache* c) {
   free_ = c;
 }
 
-MCache* CachePool::acquire(uintptr_t thread_pointer, uint32_t tid) {
-  os::Lock lock(mu_);
+MCache* CachePool::pick(uintptr_t thread_pointer) {
   MCache* c = nullptr;
   // A thread pointer belongs to one living thread, and this thread has no cache: whoever is
   // registered under it has ended.
@@ -52,9 +51,6 @@ MCache* CachePool::acquire(uintptr_t thread_pointer, uint32_t tid) {
       if (at(i)->owner_tp.loadRelaxed() > kSharedOwner && isDead(at(i))) c = at(i);
     }
   }
-  if (c == nullptr) return nullptr;
-  c->owner_tid.storeRelaxed(tid);
-  c->owner_tp.storeRelease(thread_pointer);
   return c;
 }
 

@@ -26,8 +26,21 @@ class CachePool {
  public:
   void init(AddressSpace& as, size_t max_caches);
 
-  // A cache for the calling thread, its own from now on; nullptr when all are taken.
-  MCache* acquire(uintptr_t thread_pointer, uint32_t tid);
+  // A cache for the calling thread, its own from now on; nullptr when all are taken. It may hold
+  // slots that its former owner left; `prepare` sees it before anyone counts it as owned.
+  template <class F>
+  MCache* acquire(uintptr_t thread_pointer, uint32_t tid, F prepare) {
+    os::Lock lock(mu_);
+    MCache* c = pick(thread_pointer);
+    if (c == nullptr) return nullptr;
+    prepare(*c);
+    c->owner_tid.storeRelaxed(tid);
+    c->owner_tp.storeRelease(thread_pointer);
+    return c;
+  }
+  MCache* acquire(uintptr_t thread_pointer, uint32_t tid) {
+    return acquire(thread_pointer, tid, [](MCache&) {});
+  }
   // The locked cache for a thread without one of its own; its `cache` may be null (no memory).
   SharedCache& shared(uintptr_t thread_pointer);
   MCache* cacheOfShared(SharedCache& s) GRAFT_REQUIRES(s.mu);
@@ -52,7 +65,7 @@ class CachePool {
   // fork child: `mine` (may be null) stays with the calling thread, all others are forgotten.
   void forkChild(MCache* mine, uint32_t tid);
 
-  os::Mutex& mutex() { return mu_; }
+  os::Mutex& mutex() GRAFT_RETURNS_LOCK(mu_) { return mu_; }
   SharedCache& sharedAt(size_t i) { return shared_[i]; }
   size_t made() const { return made_published_.loadAcquire(); }
   size_t owned();
@@ -62,6 +75,7 @@ class CachePool {
  private:
   MCache* at(size_t i) const { return reinterpret_cast<MCache*>(base_ + i * cacheBytes()); }
   MCache* make() GRAFT_REQUIRES(mu_);
+  MCache* pick(uintptr_t thread_pointer) GRAFT_REQUIRES(mu_);
   static bool isDead(MCache* c);
   void releaseLocked(MCache* c) GRAFT_REQUIRES(mu_);
 

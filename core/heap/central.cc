@@ -83,7 +83,7 @@ void Heap::openPage(Span* s, uint32_t page_index) {
     if (!base::planted(base::Plant::kNoKey)) slot[1] = key;
     if (check_level_ > 0 && i < nelems) fillFreed(slot, size);
   }
-  s->open_pages.storeRelaxed(s->open_pages.loadRelaxed() | 1u << page_index);
+  s->setOpen(page_index, true);
   if (base::planted(base::Plant::kWrongClass)) cls = cls > 1 ? cls - 1 : 2;
   setClassByte(s, page_index, s->slow.loadRelaxed() != 0 ? kSlowByte : cls);
 }
@@ -92,14 +92,18 @@ uint32_t Heap::takeFrom(Span* s, void** out, uint32_t want) {
   ClassId cls = s->cls.loadRelaxed();
   uint32_t size = classSize(cls), words = s->bitWords(), got = 0;
   Addr base = space.addrOf(s->page.loadRelaxed());
+  bool black = cycleActive();  // the fast path hands out what a refill brought
   uint32_t w = s->cursor;
   for (uint32_t seen = 0; seen < words && got < want; seen++, w = w + 1 == words ? 0 : w + 1) {
     uint64_t bits = Bits::take(s->freeBits()[w], want - got);
-    s->cursor = w;
+    s->cursor = static_cast<uint8_t>(w);
     for (; bits != 0; bits &= bits - 1) {
       uint32_t index = w * 64 + base::lowestBit(bits);
-      uint32_t offset = index * size, page = offset >> kPageShift;
-      if ((s->open_pages.loadRelaxed() >> page & 1) == 0) openPage(s, page);
+      uint32_t offset = index * size, last = (offset + size - 1) >> kPageShift;
+      for (uint32_t page = offset >> kPageShift; page <= last; page++) {
+        if (!s->isOpen(page)) openPage(s, page);
+      }
+      if (black) mark(s, index);
       out[got++] = reinterpret_cast<void*>(base + offset);
     }
   }
@@ -180,7 +184,9 @@ bool Heap::releaseIfEmpty(Span* s, MCentral& m, bool keep_one) {
   }
   m.empties -= s->flag;
   m.spans--;
-  unlist(s, m);
+  // Flushers raise nfree without the lock: the span may have become empty after the caller looked
+  // whether to list it.
+  if (s->listed != 0) unlist(s, m);
   mheap.freeSmall(s);
   return true;
 }
@@ -216,6 +222,10 @@ void Heap::flushCache(MCache& c, ClassId cls, uint32_t n) {
   for (size_t i = n; i < have; i++) first[i - n] = first[i];
   c.top[cls] -= n;
   c.flushes++;
+  c.flushed_bytes += size_t{n} * classSize(cls);
+  if (c.flushed_bytes < 64_KiB) return;
+  flushed_.fetchAddRelaxed(c.flushed_bytes);
+  c.flushed_bytes = 0;
 }
 
 void Heap::drain(MCache& c) {

@@ -52,7 +52,10 @@ void Heap::blackenCaches() {
   });
 }
 
-void Heap::finishMark(SweepMode mode) {
+void Heap::finishMark(SweepMode mode) GRAFT_NO_LOCK_ANALYSIS {
+  // What was refilled or freed while marking lies white in caches, and may be handed out once more
+  // before its cache acknowledges.
+  blackenCaches();
   sweep_mode_.storeRelaxed(static_cast<uint32_t>(mode));
   white_found_.storeRelaxed(0);
   for (size_t i = 1; i < kNumClasses; i++) central[i].mu.lock();
@@ -132,7 +135,7 @@ uint32_t Heap::sweepLocked(Span* s) {
   s->sweepgen.storeRelease(gen);
   s->slow.storeRelease(0);
   for (uint32_t p = 0; p < s->npages.loadRelaxed(); p++) {
-    if ((s->open_pages.loadRelaxed() >> p & 1) != 0) setClassByte(s, p, cls);
+    if (s->isOpen(p)) setClassByte(s, p, cls);
   }
   return white;
 }

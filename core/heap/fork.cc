@@ -1,6 +1,7 @@
 // fork (HZ-FORK): prepare takes every heap lock, so that no refill, flush under lock, or page-heap
 // change is half done in the child; the forking thread's own allocations in the window pass
 // through the locks (os::Mutex). Lock-free flushes may be half copied: that only loses slots.
+#include "core/base/bits.h"
 #include "core/base/plant.h"
 #include "core/heap/heap.h"
 #include "core/os/sys.h"
@@ -33,6 +34,23 @@ void Heap::forkChild(MCache* mine, uint32_t tid) GRAFT_NO_LOCK_ANALYSIS {
   caches.mutex().reset();
   for (size_t i = 0; i < kSharedCaches; i++) caches.sharedAt(i).mu.reset();
   caches.forkChild(mine, tid);
+  settleAll();
+}
+
+// The kernel may have copied a flush of another thread half done: bits set but not counted, or
+// counted but the span not listed. Nobody will finish it here.
+void Heap::settleAll() GRAFT_NO_LOCK_ANALYSIS {
+  forEachSpan([&](Span* s) GRAFT_NO_LOCK_ANALYSIS {
+    if (s->state.loadRelaxed() != SpanState::kSmall) return;
+    int32_t free = 0;
+    for (uint32_t w = 0; w < s->bitWords(); w++) {
+      free += static_cast<int32_t>(base::popcount(s->freeBits()[w].loadRelaxed()));
+    }
+    if (s->nfree.loadRelaxed() != free) s->nfree.storeRelaxed(free);
+    MCentral& m = central[s->cls.loadRelaxed()];
+    if (s->listed == 0 && free > 0) list(s, m, false);
+    if (s->listed != 0 && free == 0) unlist(s, m);
+  });
 }
 
 }  // namespace graft::heap

@@ -90,6 +90,9 @@ class Heap {
   bool isCached(const void* p, ClassId cls);
 
   // ---- caches
+  MCache* acquireCache(uintptr_t thread_pointer, uint32_t tid) {
+    return caches.acquire(thread_pointer, tid, [this](MCache& c) { acknowledge(c); });
+  }
   void drain(MCache& c);
   void acknowledge(MCache& c);
   uint32_t epoch() const { return epoch_.loadAcquire(); }
@@ -115,6 +118,14 @@ class Heap {
   void tick();  // now and then on slow paths
   size_t trim();
   size_t purgePartial();
+  // True when so much freed memory waits to be returned that a scavenger's thread is worth it.
+  bool memoryWaits() const {
+    return decay_ms_ >= 0 && (mheap.dirtyPages() >= kWorthReturning >> kPageShift ||
+                              flushed_.loadRelaxed() >= kWorthReturning);
+  }
+  // The scavenger's round: dirty runs by age, and with `partial` free pages of spans from which
+  // nothing has been taken since the last look. False: nothing is left to wait for.
+  bool returnMemory(uint64_t now_ms, bool partial);
   void setDecay(int64_t ms) { decay_ms_ = ms; }
 
   // RLIMIT_AS is about to become `limit` bytes (see AddressSpace::fitTo).
@@ -171,12 +182,15 @@ class Heap {
   void flushCache(MCache& c, ClassId cls, uint32_t n);
   void giveBack(Span* s, uint64_t mask, uint32_t word);
   void settle(Span* s, ClassId cls, Bits::Effect effect);
+  void settleAll();
   void list(Span* s, MCentral& m, bool front) GRAFT_REQUIRES(m.mu);
   void unlist(Span* s, MCentral& m) GRAFT_REQUIRES(m.mu);
   bool releaseIfEmpty(Span* s, MCentral& m, bool keep_one) GRAFT_REQUIRES(m.mu);
   uint32_t sweepLocked(Span* s) GRAFT_REQUIRES(central[s->cls.loadRelaxed()].mu);
   void setClassByte(Span* s, uint32_t page_index, uint8_t byte);
+  size_t purgeCold();
   size_t purgeSpan(Span* s) GRAFT_REQUIRES(central[s->cls.loadRelaxed()].mu);
+  void giveToSlowSpan(const BlockInfo& b);
   void allocateBlack(void* p);
   void slowOp(MCache& c);
   const char* validateSpan(Span* s);
@@ -187,6 +201,8 @@ class Heap {
   base::Atomic<uint32_t> sweepgen_{0};
   base::Atomic<uint32_t> sweep_mode_{0};
   base::Atomic<uint64_t> white_found_{0};
+  static constexpr size_t kWorthReturning = 2_MiB;
+  base::Atomic<uint64_t> flushed_{0};  // bytes given back to spans since the last partial round
   base::Atomic<uint64_t> last_tick_{0};
   base::Atomic<uint64_t> last_reap_{0};
   base::Atomic<uint32_t> sites_{0};

@@ -90,7 +90,7 @@ BlockInfo Heap::classify(const void* ptr) {
   uint32_t page = static_cast<uint32_t>((b.base - space.addrOf(v.page)) >> kPageShift);
   if (v.index >= v.nelems) {
     b.kind = AddrKind::kTail;
-  } else if (v.free_bit || (s->open_pages.loadRelaxed() >> page & 1) == 0) {
+  } else if (v.free_bit || !s->isOpen(page)) {
     b.kind = AddrKind::kFreeSlot;
   } else if (v.offset != 0) {
     b.kind = AddrKind::kInterior;
@@ -121,7 +121,7 @@ bool Heap::findObject(Addr a, ObjectRef* out) {
   uint32_t size = classSize(v.cls);
   Addr base = space.addrOf(v.page) + size_t{v.index} * size;
   uint32_t page = static_cast<uint32_t>((base - space.addrOf(v.page)) >> kPageShift);
-  bool closed = (s->open_pages.loadRelaxed() >> page & 1) == 0;
+  bool closed = !s->isOpen(page);
   bool allocated = !v.free_bit && !closed;
   if (allocated) {
     uint64_t second;  // copied by one instruction: the owner may be writing it

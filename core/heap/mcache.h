@@ -54,6 +54,7 @@ struct MCache : CacheHead {
   // Owner only.
   uint32_t slow_ops;
   uint64_t refills, flushes;
+  uint64_t flushed_bytes;  // not yet added to the heap's count
   uint8_t refilled[kNumClasses];  // refills since the last flush of the class, saturating
 
   void* slots[kTotalSlots];

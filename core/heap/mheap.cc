@@ -66,7 +66,7 @@ void MHeap::removeRun(Span* s) {
   s->next = s->prev = 0;
   if (kind == SpanState::kFreeDirty) {
     lruRemove(s);
-    stats_.dirty_pages -= s->npages.loadRelaxed();
+    countDirty(-static_cast<int64_t>(s->npages.loadRelaxed()));
   } else {
     stats_.clean_pages -= s->npages.loadRelaxed();
   }
@@ -124,9 +124,9 @@ void MHeap::insertRun(Span* s, SpanState kind, uint32_t now_ms) {
   bins.head[bin] = id;
   bins.used[bin / 64] |= uint64_t{1} << (bin % 64);
   if (kind == SpanState::kFreeDirty) {
-    s->freed_at = now_ms;
+    s->stamp = now_ms;
     lruAppend(s);
-    stats_.dirty_pages += n;
+    countDirty(n);
   } else {
     stats_.clean_pages += n;
   }
@@ -201,7 +201,7 @@ bool MHeap::trim(Span* s, size_t head, size_t npages) {
     part->page.storeRelaxed(static_cast<PageId>(at));
     part->npages.storeRelaxed(static_cast<uint32_t>(n));
     part->endShape();
-    insertRun(part, kind, s->freed_at);
+    insertRun(part, kind, s->stamp);
   };
   putBack(before, first, head);
   putBack(after, first + head + npages, tail);
@@ -224,7 +224,7 @@ Span* MHeap::takeRun(size_t npages, size_t align, bool* zero) {
     head = (roundUp(at, align << kPageShift) - at) >> kPageShift;
   }
   if (s->npages.loadRelaxed() != npages && !trim(s, head, npages)) {
-    insertRun(s, s->state.loadRelaxed(), s->freed_at);
+    insertRun(s, s->state.loadRelaxed(), s->stamp);
     return nullptr;
   }
   return s;
@@ -242,7 +242,7 @@ Span* MHeap::allocSmall(ClassId c, size_t npages) {
   if (s->words != words) {
     Span* fit = as_->newRecord(words);
     if (fit == nullptr) {
-      insertRun(s, s->state.loadRelaxed(), s->freed_at);
+      insertRun(s, s->state.loadRelaxed(), s->stamp);
       return nullptr;
     }
     fit->page.storeRelaxed(s->page.loadRelaxed());
@@ -258,6 +258,7 @@ Span* MHeap::allocSmall(ClassId c, size_t npages) {
   s->slow.storeRelaxed(0);
   s->listed = 0;
   s->flag = 0;
+  s->stamp = 0;
   s->zero = zero ? 1 : 0;
   s->cursor = 0;
   for (uint32_t w = 0; w < words; w++) {
@@ -363,7 +364,7 @@ bool MHeap::resizeLarge(Span* s, size_t npages, uint32_t now_ms) {
   if (next == nullptr || !next->isFreeRun() || next->npages.loadRelaxed() < more) return false;
   removeRun(next);
   if (next->npages.loadRelaxed() != more && !trim(next, 0, more)) {
-    insertRun(next, next->state.loadRelaxed(), next->freed_at);
+    insertRun(next, next->state.loadRelaxed(), next->stamp);
     return false;
   }
   as_->freeRecord(next);
@@ -378,7 +379,8 @@ size_t MHeap::scavenge(uint32_t now_ms, uint32_t min_age_ms, size_t max_pages) {
   mu_.lock();
   while (purge_works_ && lru_head_ != 0 && done < max_pages) {
     Span* s = as_->span(lru_head_);
-    if (now_ms - s->freed_at < min_age_ms) break;
+    // Signed: a run may have been freed after the caller read the clock.
+    if (static_cast<int32_t>(now_ms - s->stamp) < static_cast<int32_t>(min_age_ms)) break;
     removeRun(s);
     s->beginShape();
     s->state.storeRelaxed(SpanState::kPurging);

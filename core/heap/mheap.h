@@ -47,10 +47,11 @@ class MHeap {
   // Gives dirty runs back that were freed at least min_age_ms ago, oldest first; returns pages.
   size_t scavenge(uint32_t now_ms, uint32_t min_age_ms, size_t max_pages);
   MHeapStats stats();
+  uint64_t dirtyPages() const { return dirty_pages_.loadRelaxed(); }
   bool purgeWorks() const { return purge_works_; }
   void notePurged(size_t pages);
 
-  os::Mutex& mutex() { return mu_; }
+  os::Mutex& mutex() GRAFT_RETURNS_LOCK(mu_) { return mu_; }
   // Walks all runs and checks INV-SPAN-1 and INV-SPAN-7; returns a text or nullptr.
   const char* validateLocked() GRAFT_REQUIRES(mu_);
   template <class F>
@@ -87,6 +88,10 @@ class MHeap {
   void insertRun(Span* s, SpanState kind, uint32_t now_ms) GRAFT_REQUIRES(mu_);
   void removeRun(Span* s) GRAFT_REQUIRES(mu_);
   Span* absorb(Span* s, PageId neighbour, SpanState kind) GRAFT_REQUIRES(mu_);
+  void countDirty(int64_t pages) GRAFT_REQUIRES(mu_) {
+    stats_.dirty_pages += static_cast<uint64_t>(pages);
+    dirty_pages_.storeRelaxed(stats_.dirty_pages);
+  }
   void lruAppend(Span* s) GRAFT_REQUIRES(mu_);
   void lruRemove(Span* s) GRAFT_REQUIRES(mu_);
   Span* lighten(Span* s) GRAFT_REQUIRES(mu_);
@@ -101,6 +106,7 @@ class MHeap {
   SpanId lru_head_ GRAFT_GUARDED_BY(mu_) = 0, lru_tail_ GRAFT_GUARDED_BY(mu_) = 0;
   MHeapStats stats_ GRAFT_GUARDED_BY(mu_);
   base::Atomic<uint64_t> small_pages_{0};
+  base::Atomic<uint64_t> dirty_pages_{0};  // stats_.dirty_pages for readers without the lock
   bool purge_works_ = true;
 };
 

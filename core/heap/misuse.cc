@@ -1,4 +1,5 @@
-// The wording of misuse reports; see misuse.h.
+// The wording of misuse reports and the decision to end the process; see misuse.h for who calls
+// this and what it may not do.
 #include "core/heap/misuse.h"
 
 #include "core/base/format.h"

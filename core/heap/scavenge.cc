@@ -30,8 +30,9 @@ size_t Heap::purgeSpan(Span* s) {
   ClassId cls = s->cls.loadRelaxed();
   uint32_t size = classSize(cls), nelems = s->nelems.loadRelaxed(), purged = 0;
   if (s->nfree.loadRelaxed() <= 0 || s->slow.loadRelaxed() != 0) return 0;
+  if (check_level_ > 0) return 0;  // the fill pattern of free slots has to stay
   for (uint32_t p = 0; p < s->npages.loadRelaxed(); p++) {
-    if ((s->open_pages.loadRelaxed() >> p & 1) == 0) continue;
+    if (!s->isOpen(p)) continue;
     uint32_t from = p << kPageShift, to = from + static_cast<uint32_t>(kPageSize);
     uint32_t first = from / size, last = (to - 1) / size;
     if (base::planted(base::Plant::kPurgeLive) && last > first) last--;
@@ -42,7 +43,7 @@ size_t Heap::purgeSpan(Span* s) {
     if (!all_free) continue;
     // Closed first: a second free of a slot here must not pass for a first one (INV-SPAN-4).
     setClassByte(s, p, kSlowByte);
-    s->open_pages.storeRelaxed(s->open_pages.loadRelaxed() & ~(1u << p));
+    s->setOpen(p, false);
     if (os::purge(space.addrOf(s->page.loadRelaxed()) + from, kPageSize)) {
       purged++;
     } else {
@@ -65,6 +66,35 @@ size_t Heap::purgePartial() {
   }
   mheap.notePurged(pages);
   return pages;
+}
+
+// Free pages of spans that nobody has taken from since the last look.
+size_t Heap::purgeCold() {
+  if (!mheap.purgeWorks()) return 0;
+  size_t pages = 0;
+  for (size_t i = 1; i < kNumClasses; i++) {
+    MCentral& m = central[i];
+    os::Lock lock(m.mu);
+    for (SpanId id = m.head; id != 0; id = space.span(id)->next) {
+      Span* s = space.span(id);
+      int32_t free = s->nfree.loadRelaxed();
+      bool cold = s->stamp != 0 && free >= static_cast<int32_t>(s->stamp);
+      s->stamp = free > 0 ? static_cast<uint32_t>(free) : 0;
+      if (cold && s->sweepgen.loadRelaxed() == sweepgen_.loadRelaxed()) pages += purgeSpan(s);
+    }
+  }
+  mheap.notePurged(pages);
+  return pages;
+}
+
+bool Heap::returnMemory(uint64_t now_ms, bool partial) {
+  if (decay_ms_ < 0 || !mheap.purgeWorks()) return false;
+  uint64_t age = static_cast<uint64_t>(decay_ms_);
+  mheap.scavenge(static_cast<uint32_t>(now_ms), static_cast<uint32_t>(age), ~size_t{0});
+  bool more = mheap.dirtyPages() != 0;
+  if (!partial) return more || flushed_.loadRelaxed() != 0;
+  uint64_t flushed = flushed_.exchangeAcqRel(0);
+  return purgeCold() != 0 || more || flushed != 0;
 }
 
 size_t Heap::trim() {

@@ -45,9 +45,9 @@ consteval ClassInfo makeClass(unsigned c) {
   uint32_t span = size <= 8_KiB ? 64_KiB : size <= 16_KiB ? 128_KiB : 256_KiB;
   uint32_t first = 16_KiB;
   while (first < 4 * size && first < span) first *= 2;
-  uint32_t cache = 32_KiB / size;
+  uint32_t cache = 16_KiB / size;
   if (cache > 128) cache = 128;
-  if (cache < 4) cache = 4;
+  if (cache < 2) cache = 2;
   uint32_t batch = cache / 2;
   if (batch > 64) batch = 64;
   return {size, static_cast<uint16_t>(span >> kPageShift),

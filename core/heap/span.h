@@ -15,7 +15,7 @@
 //  INV-SPAN-2  nfree <= number of set free bits <= nelems; equal when no flush is in flight.
 //  INV-SPAN-3  bits at and above nelems are 0.
 //  INV-SPAN-4  a free slot that starts on an open page carries the heap key in its second word.
-//  INV-SPAN-5  no handed-out or cached slot starts on a page that is not open.
+//  INV-SPAN-5  no handed-out or cached slot touches a page that is not open.
 //  INV-SPAN-6  a small span is on its central list exactly when nfree > 0.
 //  INV-SPAN-7  two free runs of one kind are never neighbours.
 //  INV-SPAN-8  no page of a free run has a class byte: free() would take it for a slot.
@@ -53,14 +53,22 @@ struct Span {
   base::Atomic<int32_t> nfree;  // flushers add, class-lock holders subtract [SPAN-B]
   SpanId next, prev;  // central list (class lock) or page-heap bin (page-heap lock)
   SpanId lru_next, lru_prev;  // dirty runs, oldest first; page-heap lock
-  base::Atomic<uint32_t> open_pages;  // small: bit per page that hands out slots; class lock
+  base::Atomic<uint64_t> open_pages;  // small: bit per page in use by slots; class lock
   base::Atomic<uint32_t> sweepgen;  // generation of the last sweep; class lock
-  uint32_t freed_at;  // dirty runs: coarse milliseconds; page-heap lock
+  uint32_t stamp;  // dirty runs: when freed, coarse ms (page-heap lock);
+                   // small: nfree at the scavenger's last look (class lock)
   uint16_t words;  // capacity of each bit array; constant for the record's life
   uint8_t zero;  // small: pages that are not open are zero; class lock
-  uint8_t unused;
-  uint32_t cursor;  // small: first word worth looking at; class lock
-  base::Atomic<uint32_t> slow;  // small: every free takes the slow path (HZ-FREE); class lock
+  uint8_t cursor;  // small: first word worth looking at; class lock
+  base::Atomic<uint8_t> slow;  // small: every free takes the slow path (HZ-FREE); class lock
+
+  bool isOpen(uint32_t page_index) const {
+    return (open_pages.loadRelaxed() >> page_index & 1) != 0;
+  }
+  void setOpen(uint32_t page_index, bool open) {
+    uint64_t bit = uint64_t{1} << page_index, old = open_pages.loadRelaxed();
+    open_pages.storeRelaxed(open ? old | bit : old & ~bit);
+  }
 
   base::Atomic<uint64_t>* freeBits() {
     return reinterpret_cast<base::Atomic<uint64_t>*>(reinterpret_cast<char*>(this) + kSpanUnit);
@@ -81,5 +89,7 @@ struct Span {
   void endShape() { seq.storeRelease(seq.loadRelaxed() + 1); }
 };
 static_assert(sizeof(Span) == kSpanUnit);
+static_assert(256_KiB >> kPageShift <= 64,
+              "open_pages has a bit for each page of the longest span");
 
 }  // namespace graft::heap

@@ -20,15 +20,14 @@ const char* Heap::validateSpan(Span* s) {
     free += base::popcount(bits);
     for (; bits != 0; bits &= bits - 1) {
       uint32_t offset = (w * 64 + base::lowestBit(bits)) * size;
-      bool open = (s->open_pages.loadRelaxed() >> (offset >> kPageShift) & 1) != 0;
+      bool open = s->isOpen(offset >> kPageShift);
       if (open && reinterpret_cast<uint64_t*>(base + offset)[1] != key) {
         return "INV-SPAN-4: free slot without key (written to after free?)";
       }
     }
     for (uint64_t used = allowed & ~s->freeBits()[w].loadRelaxed(); used != 0; used &= used - 1) {
       uint32_t page = ((w * 64 + base::lowestBit(used)) * size) >> kPageShift;
-      if ((s->open_pages.loadRelaxed() >> page & 1) == 0)
-        return "INV-SPAN-5: slot in use on a closed page";
+      if (!s->isOpen(page)) return "INV-SPAN-5: slot in use on a closed page";
     }
   }
   if (s->nfree.loadRelaxed() != static_cast<int32_t>(free))
@@ -36,7 +35,7 @@ const char* Heap::validateSpan(Span* s) {
   if ((s->listed != 0) != (free != 0)) return "INV-SPAN-6: listed is not (nfree > 0)";
   for (uint32_t p = 0; p < s->npages.loadRelaxed(); p++) {
     uint8_t byte = static_cast<uint8_t>(space.entry(s->page.loadRelaxed() + p));
-    bool fast = (s->open_pages.loadRelaxed() >> p & 1) != 0 && s->slow.loadRelaxed() == 0;
+    bool fast = s->isOpen(p) && s->slow.loadRelaxed() == 0;
     if (byte != (fast ? cls : kSlowByte)) return "class byte does not fit the page";
   }
   return nullptr;

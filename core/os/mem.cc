@@ -32,6 +32,8 @@ Addr reserve(size_t bytes, Addr hint) {
   int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (hint != 0 ? MAP_FIXED_NOREPLACE : 0);
   long got = sys(SYS_mmap, addr(hint), len(bytes), PROT_NONE, flags, -1, 0);
   if (failed(got)) return 0;
+  // Debuggers that write a core file of a live process would write all of it.
+  sys(SYS_madvise, got, len(bytes), MADV_DONTDUMP);
   if (hint != 0 && got != addr(hint)) {  // a kernel before 4.17 takes the flag for a plain hint
     sys(SYS_munmap, got, len(bytes));
     return 0;
@@ -41,7 +43,9 @@ Addr reserve(size_t bytes, Addr hint) {
 
 bool commit(Addr at, size_t bytes) {
   if (injectFault()) return false;
-  return !failed(sys(SYS_mprotect, addr(at), len(bytes), PROT_READ | PROT_WRITE));
+  if (failed(sys(SYS_mprotect, addr(at), len(bytes), PROT_READ | PROT_WRITE))) return false;
+  sys(SYS_madvise, addr(at), len(bytes), MADV_DODUMP);
+  return true;
 }
 
 bool mapFresh(Addr at, size_t bytes) {

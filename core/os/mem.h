@@ -10,10 +10,10 @@
 
 namespace graft::os {
 
-// PROT_NONE address space, not charged to any limit but RLIMIT_AS. `hint` 0 or an address that
-// must be got exactly. Returns 0 on failure.
+// PROT_NONE address space, not charged to any limit but RLIMIT_AS, left out of core files. `hint` 0
+// or an address that must be got exactly. Returns 0 on failure.
 Addr reserve(size_t bytes, Addr hint);
-// Makes reserved pages readable and writable (zero on first touch).
+// Makes reserved pages readable and writable (zero on first touch), and part of core files.
 bool commit(Addr at, size_t bytes);
 // Maps fresh pages exactly at `at` where nothing was mapped before (no reservation needed).
 bool mapFresh(Addr at, size_t bytes);

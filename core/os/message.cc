@@ -47,7 +47,7 @@ void sayTo(const char* text, size_t n, bool any_stream) {
     }
   }
   FileIdentity now = identify(2);
-  bool ours = now.known && (!stderr_at_start.known || now == stderr_at_start);
+  bool ours = now.known && now == stderr_at_start;
   if (ours || (any_stream && now.stream)) writeAll(2, text, n);
 }
 

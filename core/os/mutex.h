@@ -18,6 +18,7 @@
 #define GRAFT_RELEASE(...) __attribute__((release_capability(__VA_ARGS__)))
 #define GRAFT_TRY_ACQUIRE(...) __attribute__((try_acquire_capability(__VA_ARGS__)))
 #define GRAFT_NO_LOCK_ANALYSIS __attribute__((no_thread_safety_analysis))
+#define GRAFT_RETURNS_LOCK(x) __attribute__((lock_returned(x)))
 #else
 #define GRAFT_CAPABILITY(x)
 #define GRAFT_SCOPED_CAPABILITY
@@ -27,6 +28,7 @@
 #define GRAFT_RELEASE(...)
 #define GRAFT_TRY_ACQUIRE(...)
 #define GRAFT_NO_LOCK_ANALYSIS
+#define GRAFT_RETURNS_LOCK(x)
 #endif
 
 namespace graft::os {

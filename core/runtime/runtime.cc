@@ -19,40 +19,23 @@ thread_local constinit ThreadHeap t_heap __attribute__((tls_model("initial-exec"
 
 namespace {
 
-void report(const char* line, size_t n) { os::say(line, n); }
-
-// True when `name` is an item of the comma list.
-bool listed(const char* list, const char* name, size_t n) {
-  for (const char* at = list; *at != '\0';) {
-    size_t len = 0;
-    while (at[len] != '\0' && at[len] != ',') len++;
-    bool same = len == n;
-    for (size_t i = 0; same && i < n; i++) same = at[i] == name[i];
-    if (same) return true;
-    at += len + (at[len] == ',' ? 1 : 0);
-  }
-  return false;
+// The values are set before anything is reported, GRAFT_LOG among them.
+void report(const char* line, size_t n) {
+  os::initMessages(base::options.log);
+  os::say(line, n);
 }
 
-bool startsWith(const char* s, const char* prefix) {
-  while (*prefix != '\0') {
-    if (*s++ != *prefix++) return false;
-  }
-  return true;
-}
-
-// glibc's names for checked mode: MALLOC_CHECK_=1..3 and GLIBC_TUNABLES=glibc.malloc.check=1..3.
-bool checksAskedOfGlibc(char** envp) {
-  for (char** e = envp; e != nullptr && *e != nullptr; e++) {
-    if (startsWith(*e, "MALLOC_CHECK_=")) return (*e)[14] >= '1' && (*e)[14] <= '9';
-    if (!startsWith(*e, "GLIBC_TUNABLES=")) continue;
-    for (const char* at = *e + 15; *at != '\0'; at++) {
-      bool item = at[-1] == '=' || at[-1] == ':';
-      if (item && startsWith(at, "glibc.malloc.check=") && at[19] >= '1' && at[19] <= '9')
-        return true;
-    }
-  }
-  return false;
+// Programs overwrite their environment block (setproctitle), so what is read later is copied.
+void keepStrings() {
+  static constinit char kept[2][4096] = {};
+  auto keep = [](base::OptionValue<base::Str>& option, char* to) {
+    size_t n = base::stringLength(option);
+    if (n == 0 || n >= sizeof kept[0]) return option.set("");
+    base::copyBytes(to, option.get(), n + 1);
+    option.set(to);
+  };
+  keep(base::options.log, kept[0]);
+  keep(base::options.summary, kept[1]);
 }
 
 }  // namespace
@@ -60,29 +43,25 @@ bool checksAskedOfGlibc(char** envp) {
 uintptr_t Runtime::threadId() { return os::threadPointer(); }
 
 bool Runtime::executableAllowed(const char** why) {
-  const char* only = base::options.only;
-  const char* skip = base::options.skip;
-  if (only[0] == '\0' && skip[0] == '\0') return true;
+  if (base::options.only.get()[0] == '\0' && base::options.skip.get()[0] == '\0') return true;
   char path[1024];
-  long n = os::sys(SYS_readlinkat, AT_FDCWD, os::arg("/proc/self/exe"), os::arg(path), sizeof path);
+  long n =
+      os::sys(SYS_readlinkat, AT_FDCWD, os::arg("/proc/self/exe"), os::arg(path), sizeof path - 1);
   if (os::failed(n)) return true;
-  size_t end = static_cast<size_t>(n), start = end;
-  while (start > 0 && path[start - 1] != '/') start--;
-  if (skip[0] != '\0' && listed(skip, path + start, end - start)) {
-    *why = "the executable is listed in GRAFT_SKIP";
-    return false;
-  }
-  if (only[0] != '\0' && !listed(only, path + start, end - start)) {
-    *why = "the executable is not listed in GRAFT_ONLY";
-    return false;
-  }
-  return true;
+  path[n] = '\0';
+  const char* name = path + n;
+  while (name > path && name[-1] != '/') name--;
+  if (base::enabledFor(base::options, name)) return true;
+  *why = "the executable is excluded by GRAFT_ONLY or GRAFT_SKIP";
+  return false;
 }
 
-bool Runtime::configure(char** envp, const char* off_because) {
+bool Runtime::configure(const StartInfo& info) {
+  const char* off_because = info.off_because;
   base::fail_hooks = {os::sayLast, [] { os::die(); }};
   os::initMessages("");
-  if (envp != nullptr) base::parseEnv(envp, report);
+  if (info.envp != nullptr) base::parseEnv(info.envp, report);
+  keepStrings();
   os::initMessages(base::options.log);
   if (!base::options.enabled) off_because = "GRAFT=off";
   if (off_because == nullptr && !executableAllowed(&off_because))
@@ -107,20 +86,23 @@ bool Runtime::configure(char** envp, const char* off_because) {
     return false;
   }
   heap.setDecay(base::options.decay_ms);
-  if (base::options.heap_check == 0 && checksAskedOfGlibc(envp)) base::options.heap_check.set(1);
+  if (base::options.heap_check == 0 && info.checks) base::options.heap_check.set(1);
   heap.setChecks(static_cast<int>(base::options.heap_check.get()),
                  static_cast<uint64_t>(base::options.heap_stress.get()));
+  int64_t decay = base::options.decay_ms;
+  scavenger.init(heap, base::options.scavenger && decay >= 0,
+                 decay < 80 ? 10 : static_cast<uint64_t>(decay) / 8);
   bool sites = base::options.site_ids && heap.enableSites();
   slow_mode_ = base::options.heap_check > 0 || base::options.heap_stress > 0 || sites;
   return true;
 }
 
-bool Runtime::start(char** envp, const char* off_because) {
+bool Runtime::start(const StartInfo& info) {
   uint32_t self = static_cast<uint32_t>(os::gettid());
   uint32_t expected = static_cast<uint32_t>(State::kNew);
   if (state_.casAcqRel(expected, static_cast<uint32_t>(State::kStarting))) {
     starter_.storeRelease(self);
-    State next = configure(envp, off_because) ? State::kOn : State::kOff;
+    State next = configure(info) ? State::kOn : State::kOff;
     state_.storeRelease(static_cast<uint32_t>(next));
     return next == State::kOn;
   }
@@ -135,23 +117,28 @@ heap::MCache* Runtime::adoptCache() {
   ThreadHeap& t = t_heap;
   if (t.shared_ops != 0 && t.shared_ops++ % 1024 != 0) return nullptr;
   t.shared_ops = 1;
-  t.own = heap.caches.acquire(threadId(), static_cast<uint32_t>(os::gettid()));
+  t.own = heap.acquireCache(threadId(), static_cast<uint32_t>(os::gettid()));
   if (t.own == nullptr) return nullptr;
   if (!slow_mode_) t.fast = t.own;
   return t.own;
 }
 
-void Runtime::forkPrepare() {
-  if (on()) heap.forkPrepare();
+void Runtime::forkPrepare(bool lock) {
+  if (!on()) return;
+  scavenger.forkPrepare();
+  if (lock) heap.forkPrepare();
 }
 
-void Runtime::forkParent() {
-  if (on()) heap.forkParent();
+void Runtime::forkParent(bool locked) {
+  if (!on()) return;
+  if (locked) heap.forkParent();
+  scavenger.forkParent();
 }
 
 void Runtime::forkChild(bool locked) {
   if (!on()) return;
   uint32_t tid = static_cast<uint32_t>(os::gettid());
+  scavenger.forkChild();
   if (locked) {
     heap.forkChild(t_heap.own, tid);
   } else if (t_heap.own != nullptr) {

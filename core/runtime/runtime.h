@@ -9,6 +9,7 @@
 #include "core/base/atomic.h"
 #include "core/base/options.h"
 #include "core/heap/heap.h"
+#include "core/runtime/scavenger.h"
 
 namespace graft::runtime {
 
@@ -22,6 +23,12 @@ extern thread_local constinit ThreadHeap t_heap __attribute__((tls_model("initia
 
 enum class State : uint32_t { kNew, kStarting, kOn, kOff };
 
+struct StartInfo {
+  char** envp = nullptr;
+  const char* off_because = nullptr;  // not null: stay off, for this reason
+  bool checks = false;                // checked mode was asked for by another name
+};
+
 class Runtime {
  public:
   constexpr Runtime() = default;
@@ -29,10 +36,10 @@ class Runtime {
   bool on() const { return state_.loadAcquire() == static_cast<uint32_t>(State::kOn); }
   bool off() const { return state_.loadAcquire() == static_cast<uint32_t>(State::kOff); }
   bool starting() const { return state_.loadAcquire() == static_cast<uint32_t>(State::kStarting); }
-  // Reads the options from envp (null: defaults) and starts the heap, once. `off_because` non-null
-  // turns graft off with that reason. True when graft is on. Another thread in start() is waited
+  // Reads the options from info.envp (null: defaults) and starts the heap, once. True when graft is
+  // on. Another thread in start() is waited
   // for; a nested call of the starting thread itself returns false.
-  bool start(char** envp, const char* off_because);
+  bool start(const StartInfo& info);
   const char* whyOff() const { return why_off_; }
 
   // Runs f(MCache&) with the calling thread's cache, or with a locked shared one; returns what f
@@ -51,21 +58,28 @@ class Runtime {
   // True when every operation has to take the slow path (checks, site ids, stress).
   bool slowMode() const { return slow_mode_; }
 
-  void forkPrepare();
-  void forkParent();
-  // locked: forkPrepare() ran; otherwise the process had one thread and nothing was locked.
+  // lock: other threads exist, so the heap's locks are taken; with one thread nothing is locked,
+  // because fork may be called by a signal handler that interrupted this very thread in malloc.
+  void forkPrepare(bool lock);
+  void forkParent(bool locked);
   void forkChild(bool locked);
 
   // Writes the summary of the run as JSON to the file that GRAFT_SUMMARY names.
   void writeSummary();
   void sayVerbose();
 
+  // End of a slow path: memory may wait to be returned.
+  void afterSlowPath() {
+    if (__builtin_expect(heap.memoryWaits(), 0)) scavenger.wanted();
+  }
+
   heap::Heap heap;
+  Scavenger scavenger;
 
  private:
   heap::MCache* adoptCache();
   static uintptr_t threadId();
-  bool configure(char** envp, const char* off_because);
+  bool configure(const StartInfo& info);
   bool executableAllowed(const char** why);
 
   base::Atomic<uint32_t> state_{0};

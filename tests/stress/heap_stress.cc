@@ -475,7 +475,10 @@ int main(int argc, char** argv) {
   setitimer(ITIMER_REAL, &off, nullptr);
   for (Block b : exchange.blocks) drop(mine, b);
   h.drain(*mine.cache());
-  for (Worker* w : workers) h.drain(*w->cache);
+  for (Worker* w : workers) {
+    h.drain(*w->cache);
+    delete w;
+  }
   validate();
   h.trim();
   validate();

@@ -15,7 +15,7 @@ namespace graft::test {
 class TestMalloc {
  public:
   explicit TestMalloc(heap::Heap& h) : heap_(h) {
-    cache_ = h.caches.acquire(os::threadPointer(), static_cast<uint32_t>(os::gettid()));
+    cache_ = h.acquireCache(os::threadPointer(), static_cast<uint32_t>(os::gettid()));
   }
   heap::MCache* cache() { return cache_; }
 

@@ -1,12 +1,13 @@
 // What the exported functions inline: the running thread's cache and the heap's fast path over it.
-// One load of an initial-exec TLS pointer, no call. Only preload's exports include this.
+// One load of an initial-exec TLS pointer, no call. preload's exports include this, and nobody
+// else.
 #pragma once
 
 #include "core/heap/malloc_fast.h"
 #include "core/runtime/runtime.h"
 #include "shims/malloc.h"
 
-namespace graft::preload {
+namespace graft::shims {
 
 [[gnu::always_inline]] inline void* fastMalloc(size_t size) {
   if (__builtin_expect(size > heap::kFineLimit, 0)) {
@@ -26,7 +27,17 @@ namespace graft::preload {
 // a collection is possible it must be (HZ-FREE). The size is verified in checked mode, where no
 // cache is in view.
 [[gnu::always_inline]] inline void freeWithSize(void* p, size_t size) {
-  if (__builtin_expect(!fastFree(p), 0)) shims::freeSized(p, size);
+  if (__builtin_expect(!fastFree(p), 0)) freeSized(p, size);
+}
+
+// Usable size by the page map alone; 0: ask usableSizeSlow(). Checked blocks know their exact size.
+[[gnu::always_inline]] inline size_t fastUsableSize(const void* p) {
+  return __builtin_expect(runtime::rt.slowMode(), 0) ? 0 : heap::usableFast(runtime::rt.heap, p);
+}
+
+// The size a request is rounded up to.
+inline size_t goodSize(size_t size) {
+  return size <= heap::kMaxSmall ? heap::classSize(heap::classFor(size)) : roundUp(size, kPageSize);
 }
 
 // Zeroes the first n bytes of a slot (slots are multiples of 16 bytes, 16-byte aligned).
@@ -40,4 +51,4 @@ namespace graft::preload {
   for (size_t i = 0; i < (n + 15) / 16; i++) at[i] = Two{0, 0};
 }
 
-}  // namespace graft::preload
+}  // namespace graft::shims

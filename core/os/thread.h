@@ -1,0 +1,30 @@
+// A kernel thread of graft's own, unknown to libc: raw clone, every signal blocked, a stack and a
+// thread block that belong to the caller. For helpers that run libgraft code only. start() may be
+// called from any thread outside a signal handler; the thread leaves by returning from its
+// function.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/atomic.h"
+
+namespace graft::os {
+
+struct HelperThread {
+  // The kernel writes the tid here, and 0 (with a futex wake) when the thread has ended.
+  base::Atomic<uint32_t> tid{0};
+  alignas(64) char stack[16384];
+
+  // Runs fn(arg). False: the kernel refused. Must not be running.
+  bool start(void (*fn)(void*), void* arg);
+  bool running() const { return tid.loadAcquire() != 0; }
+  // Waits until the thread has ended.
+  void join();
+};
+
+// Waits until *word is no longer `value` or `ms` milliseconds have passed.
+void futexWaitMs(base::Atomic<uint32_t>* word, uint32_t value, uint64_t ms);
+void futexWakeAll(base::Atomic<uint32_t>* word);
+
+}  // namespace graft::os

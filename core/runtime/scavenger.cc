@@ -1,0 +1,68 @@
+// Start, rounds and end of the scavenger's thread; see scavenger.h for why it may exist at all.
+#include "core/runtime/scavenger.h"
+
+#include "core/heap/heap.h"
+#include "core/os/clock.h"
+#include "core/os/sys.h"
+
+namespace graft::runtime {
+
+void Scavenger::wanted() {
+  uint32_t expected = kNone;
+  if (allowed_.loadRelaxed() == 0 || thread_.running() || pause_.loadRelaxed() != 0) return;
+  if (!state_.casAcqRel(expected, kRunning)) return;
+  stop_.storeRelaxed(0);
+  if (thread_.start(entry, this)) return;
+  allowed_.storeRelaxed(0);  // the kernel refuses threads (limit, sandbox): do not ask again
+  state_.storeRelease(kNone);
+}
+
+void Scavenger::stop(bool forever) {
+  if (forever) allowed_.storeRelaxed(0);
+  if (state_.loadAcquire() == kNone && !thread_.running()) return;
+  stop_.storeRelease(1);
+  os::futexWakeAll(&stop_);
+  thread_.join();
+}
+
+// One look at what waits. False: nothing does.
+bool Scavenger::round(uint64_t n) {
+  // [SCAV-A] Dekker: either fork sees busy_ and waits, or we see pause_ and keep away.
+  busy_.storeSeqCst(1);
+  bool more = true;
+  if (pause_.loadAcquire() == 0) more = heap_->returnMemory(os::nowMs(), n % 4 == 0);
+  busy_.storeSeqCst(0);
+  return more;
+}
+
+void Scavenger::run() {
+  constexpr int kIdleRounds = 12;
+  int idle = 0;
+  for (uint64_t n = 1;; n++) {
+    os::futexWaitMs(&stop_, 0, period_ms_);
+    if (stop_.loadAcquire() != 0) break;
+    idle = round(n) ? 0 : idle + 1;
+    if (idle > kIdleRounds && !heap_->memoryWaits()) break;
+  }
+  // From here on the thread touches nothing but its stack; wanted() waits for the kernel to clear
+  // the tid before it uses the stack again.
+  state_.storeRelease(kNone);
+}
+
+// The wait is bounded: in a single-threaded program fork may be called by a signal handler that
+// interrupted an allocation, whose lock the scavenger may be waiting for. It holds none itself
+// then, and the worst the child inherits is one run of pages that is never used again.
+void Scavenger::forkPrepare() {
+  pause_.storeSeqCst(1);
+  for (int i = 0; i < 1000 && busy_.loadAcquire() != 0; i++) os::futexWaitMs(&busy_, 1, 1);
+}
+
+void Scavenger::forkChild() {
+  pause_.storeSeqCst(0);
+  busy_.storeSeqCst(0);
+  stop_.storeRelaxed(0);
+  state_.storeRelaxed(kNone);
+  thread_.tid.storeRelaxed(0);
+}
+
+}  // namespace graft::runtime

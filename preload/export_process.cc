@@ -1,0 +1,96 @@
+// Calls that change what a process is allowed to do, or need it to be single-threaded: the
+// scavenger's thread is ended first, so that it keeps no old credentials and stands in no one's
+// way. Credentials, namespaces, capabilities, seccomp; by name and through syscall(). The program's
+// thread; each forwards to the real function, found at its first use.
+#include <dlfcn.h>
+#include <errno.h>
+#include <grp.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+
+#include "core/os/sys.h"
+#include "core/runtime/runtime.h"
+
+#define GRAFT_EXPORT extern "C" [[gnu::visibility("default")]]
+
+namespace {
+
+void endScavenger(bool forever = false) {
+  if (graft::runtime::rt.on()) graft::runtime::rt.scavenger.stop(forever);
+}
+
+template <class F>
+F real(const char* name, void** cache) {
+  if (*cache == nullptr) *cache = dlsym(RTLD_NEXT, name);
+  return reinterpret_cast<F>(*cache);
+}
+
+template <class... Args>
+int forward(const char* name, void** cache, Args... args) {
+  endScavenger();
+  return real<int (*)(Args...)>(name, cache)(args...);
+}
+
+}  // namespace
+
+#define GRAFT_CACHED(name, ...) \
+  static void* next = nullptr;  \
+  return forward(name, &next, ##__VA_ARGS__)
+
+GRAFT_EXPORT int setuid(uid_t u) { GRAFT_CACHED("setuid", u); }
+GRAFT_EXPORT int setgid(gid_t g) { GRAFT_CACHED("setgid", g); }
+GRAFT_EXPORT int seteuid(uid_t u) { GRAFT_CACHED("seteuid", u); }
+GRAFT_EXPORT int setegid(gid_t g) { GRAFT_CACHED("setegid", g); }
+GRAFT_EXPORT int setreuid(uid_t r, uid_t e) { GRAFT_CACHED("setreuid", r, e); }
+GRAFT_EXPORT int setregid(gid_t r, gid_t e) { GRAFT_CACHED("setregid", r, e); }
+GRAFT_EXPORT int setresuid(uid_t r, uid_t e, uid_t s) { GRAFT_CACHED("setresuid", r, e, s); }
+GRAFT_EXPORT int setresgid(gid_t r, gid_t e, gid_t s) { GRAFT_CACHED("setresgid", r, e, s); }
+GRAFT_EXPORT int setgroups(size_t n, const gid_t* g) { GRAFT_CACHED("setgroups", n, g); }
+GRAFT_EXPORT int initgroups(const char* u, gid_t g) { GRAFT_CACHED("initgroups", u, g); }
+GRAFT_EXPORT int unshare(int flags) { GRAFT_CACHED("unshare", flags); }
+GRAFT_EXPORT int setns(int fd, int type) { GRAFT_CACHED("setns", fd, type); }
+GRAFT_EXPORT int capset(void* head, const void* data) { GRAFT_CACHED("capset", head, data); }
+
+// prctl and syscall are variadic in the headers; in registers they are what stands here.
+GRAFT_EXPORT int graftPrctl(int option, unsigned long a, unsigned long b, unsigned long c,
+                            unsigned long d) asm("prctl");
+GRAFT_EXPORT int graftPrctl(int option, unsigned long a, unsigned long b, unsigned long c,
+                            unsigned long d) {
+  bool sandbox = option == PR_SET_SECCOMP;
+  bool privileges = option == PR_SET_NO_NEW_PRIVS || option == PR_CAPBSET_DROP ||
+                    option == PR_CAP_AMBIENT || option == PR_SET_SECUREBITS;
+  if (sandbox || privileges) endScavenger(sandbox);
+  long got = graft::os::sys(SYS_prctl, option, static_cast<long>(a), static_cast<long>(b),
+                            static_cast<long>(c), static_cast<long>(d));
+  if (!graft::os::failed(got)) return static_cast<int>(got);
+  errno = static_cast<int>(-got);
+  return -1;
+}
+
+// A jump to the real syscall() for everything else: it may return twice or on another stack.
+GRAFT_EXPORT long graftSyscall(long nr, long a, long b, long c, long d, long e,
+                               long f) asm("syscall");
+GRAFT_EXPORT long graftSyscall(long nr, long a, long b, long c, long d, long e, long f) {
+  static void* next = nullptr;
+  switch (nr) {
+    case SYS_seccomp: endScavenger(true); break;
+    case SYS_prctl:
+      if (a == PR_SET_SECCOMP || a == PR_SET_NO_NEW_PRIVS) endScavenger(a == PR_SET_SECCOMP);
+      break;
+    case SYS_setuid:
+    case SYS_setgid:
+    case SYS_setreuid:
+    case SYS_setregid:
+    case SYS_setresuid:
+    case SYS_setresgid:
+    case SYS_setgroups:
+    case SYS_capset:
+    case SYS_unshare:
+    case SYS_setns: endScavenger(); break;
+    default: break;
+  }
+  auto* go = real<long (*)(long, long, long, long, long, long, long)>("syscall", &next);
+  return go(nr, a, b, c, d, e, f);
+}

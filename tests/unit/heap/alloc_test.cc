@@ -1,0 +1,667 @@
+// Tests of allocation and freeing through caches: which slot comes next, that live blocks never
+// overlap (against a map of intervals), the key in free slots, what caches keep, blocks that change
+// threads, spans that return to the page heap, moving large blocks, and checked mode.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "core/heap/heap.h"
+#include "tests/unit/heap/test_peer.h"
+
+namespace graft::heap {
+namespace {
+
+uint64_t second(void* p) { return static_cast<uint64_t*>(p)[1]; }
+
+TEST(Alloc, KeyIsNoAddressAndNoSmallNumber) {
+  TestHeap a, b;
+  ASSERT_TRUE(a.ok() && b.ok());
+  for (uint64_t key : {a->key, b->key}) {
+    EXPECT_EQ(key >> 62, 2u) << "not canonical";
+  }
+  EXPECT_NE(a->key, b->key);
+}
+
+TEST(Alloc, EverySizeIsUsableAndAligned) {
+  TestHeap heap;
+  Client client(*heap);
+  for (size_t size = 0; size <= 40'000; size += size < 2000 ? 1 : 129) {
+    char* p = static_cast<char*>(client.alloc(size));
+    ASSERT_NE(p, nullptr);
+    ASSERT_EQ(reinterpret_cast<Addr>(p) % 16, 0u);
+    BlockInfo b = heap->classify(p);
+    ASSERT_EQ(b.base, reinterpret_cast<Addr>(p));
+    ASSERT_GE(b.size, size);
+    if (size <= kMaxSmall) {
+      ASSERT_EQ(usableFast(*heap, p), b.size);
+    } else {
+      ASSERT_EQ(usableFast(*heap, p), 0u) << "large blocks are not free's fast path";
+    }
+    memset(p, 1, b.size);
+    ASSERT_TRUE(client.free(p));
+  }
+  EXPECT_EQ(heap.broken(), "");
+}
+
+TEST(Alloc, LastFreedIsNextGiven) {
+  TestHeap heap;
+  Client client(*heap);
+  for (size_t size : {16, 100, 1000, 10'000, 32'768}) {
+    std::vector<void*> p;
+    for (int i = 0; i < 2; i++) p.push_back(client.alloc(size));
+    client.free(p[0]);
+    client.free(p[1]);
+    EXPECT_EQ(client.alloc(size), p[1]) << size;
+    EXPECT_EQ(client.alloc(size), p[0]) << size;
+  }
+}
+
+TEST(Alloc, FreshSlotsComeInAddressOrder) {
+  TestHeap heap;
+  Client client(*heap);
+  for (size_t size : {16, 48, 160, 3000, 9000}) {
+    char* last = nullptr;
+    size_t slot = classSize(classFor(size));
+    for (size_t i = 0; i < 16_KiB / slot + 2; i++) {
+      char* p = static_cast<char*>(client.alloc(size));
+      if (last != nullptr) {
+        EXPECT_EQ(p, last + slot) << size;
+      }
+      last = p;
+      if (i + 1 >= 16_KiB / slot) break;  // the first span may end here
+    }
+  }
+}
+
+TEST(Alloc, KeyMarksExactlyTheFreeSlots) {
+  TestHeap heap;
+  Client client(*heap);
+  std::vector<void*> p;
+  for (int i = 0; i < 500; i++) {
+    p.push_back(client.alloc(80));
+    EXPECT_NE(second(p.back()), heap->key);
+  }
+  for (void* q : p) {
+    client.free(q);
+    EXPECT_EQ(second(q), heap->key);
+  }
+  client.drain();
+  EXPECT_EQ(heap.broken(), "");
+}
+
+TEST(Alloc, SecondFreeLeavesTheFastPathAndIsSeen) {
+  TestHeap heap;
+  Client client(*heap);
+  void* p = client.alloc(64);
+  EXPECT_TRUE(client.free(p));
+  EXPECT_FALSE(freeFast(*heap, client.cache(), p));
+  EXPECT_EQ(heap->classify(p).kind, AddrKind::kFreeSlot);
+  EXPECT_FALSE(client.free(p));
+  client.drain();
+  EXPECT_FALSE(client.free(p));
+  EXPECT_EQ(heap->classify(p).kind, AddrKind::kFreeSlot);
+  EXPECT_EQ(heap.broken(), "");
+}
+
+// The program wrote over the key between the two frees; the flush finds the pair.
+TEST(Alloc, SecondFreeWithTheKeyOverwrittenIsFoundAtFlush) {
+  TestHeap heap;
+  Client client(*heap);
+  void* keep = client.alloc(64);  // so that the span stays
+  void* p = client.alloc(64);
+  EXPECT_TRUE(client.free(p));
+  static_cast<uint64_t*>(p)[1] = 12345;
+  EXPECT_TRUE(client.free(p)) << "looks like a live block";
+  client.drain();
+  heap.expectMisuses(1);
+  EXPECT_EQ(heap.broken(), "");
+  std::set<void*> seen;
+  for (int i = 0; i < 1000; i++) {
+    EXPECT_TRUE(seen.insert(client.alloc(64)).second) << "one slot in two hands";
+  }
+  client.free(keep);
+}
+
+TEST(Alloc, WriteAfterFreeIsReportedAtReuse) {
+  TestHeap heap;
+  Client client(*heap);
+  void* p = client.alloc(64);
+  client.free(p);
+  static_cast<uint64_t*>(p)[1] = 7;
+  EXPECT_EQ(mallocFast(*heap, client.cache(), classFor(64)), nullptr);
+  EXPECT_NE(client.alloc(64), p) << "whoever wrote to it may do so again";
+  heap.expectMisuses(1);
+}
+
+TEST(Alloc, CheckTopsLooksAtTheNextSlots) {
+  TestHeap heap;
+  Client client(*heap);
+  void* p = client.alloc(64);
+  client.free(p);
+  heap->checkTops(client.cache());
+  heap.expectMisuses(0);
+  static_cast<uint64_t*>(p)[1] = 7;
+  heap->checkTops(client.cache());
+  heap.expectMisuses(1);
+  EXPECT_EQ(client.alloc(64), p) << "repaired, reported once";
+  heap.expectMisuses(0);
+}
+
+TEST(Alloc, InteriorForeignAndWildPointersAreRefused) {
+  TestHeap heap;
+  Client client(*heap);
+  for (size_t size : {16, 144, 2000, 20'000, 100'000}) {
+    char* p = static_cast<char*>(client.alloc(size));
+    memset(p, 0x41, size);
+    for (size_t off = 1; off < size; off += size / 15 + 1) {
+      EXPECT_FALSE(client.free(p + off)) << size << " + " << off;
+      EXPECT_TRUE(allBytes(p, size, 0x41)) << "nothing changes before the decision";
+    }
+    EXPECT_TRUE(client.free(p));
+  }
+  alignas(16) char local[64] = {};
+  EXPECT_FALSE(client.free(local));
+  EXPECT_FALSE(client.free(nullptr));
+  EXPECT_FALSE(client.free(reinterpret_cast<void*>(heap->space.base())));
+  EXPECT_FALSE(client.free(reinterpret_cast<void*>(heap->space.base() + heap->space.limit())));
+  EXPECT_FALSE(client.free(reinterpret_cast<void*>(~Addr{0} & ~Addr{15})));
+  EXPECT_EQ(heap.broken(), "");
+}
+
+TEST(Alloc, RefillsEnlargeAStackAndFlushesShrinkIt) {
+  TestHeap heap;
+  Client client(*heap);
+  ClassId cls = classFor(64);
+  size_t start = client.cache().capacity(cls);
+  std::vector<void*> p;
+  for (int i = 0; i < 2000; i++) p.push_back(client.alloc(64));
+  EXPECT_EQ(client.cache().capacity(cls), kClasses.info[cls].cache_max);
+  EXPECT_GT(client.cache().refills, 10u);
+  for (void* q : p) client.free(q);
+  EXPECT_LE(client.cache().capacity(cls), start * 2);
+  EXPECT_LE(client.cache().count(cls), client.cache().capacity(cls));
+}
+
+TEST(Alloc, ThreadThatOnlyFreesHoardsNothing) {
+  TestHeap heap;
+  Client maker(*heap);
+  MCache* cache = heap->caches.acquire(4096, selfTid());
+  Client freer(*heap, cache);
+  for (int round = 0; round < 5; round++) {
+    std::vector<void*> p;
+    for (size_t size : {16, 64, 256, 1024, 8192}) {
+      for (int i = 0; i < 3000; i++) p.push_back(maker.alloc(size));
+    }
+    for (void* q : p) ASSERT_TRUE(freer.free(q));
+    uint64_t bound = 0;
+    for (size_t size : {16, 64, 256, 1024, 8192}) {
+      ClassId cls = classFor(size);
+      EXPECT_LE(cache->count(cls), MCache::startCapacity(cls));
+      bound += MCache::startCapacity(cls) * classSize(cls);
+    }
+    EXPECT_LE(cache->cachedBytes(), bound);
+  }
+  EXPECT_LT(cache->flushes, 5 * 5 * 3000u) << "and gives back in batches";
+  EXPECT_EQ(heap.broken(), "");
+}
+
+TEST(Alloc, DrainGivesEverythingBack) {
+  TestHeap heap;
+  Client client(*heap);
+  Rng rng(3);
+  std::vector<void*> p;
+  for (int i = 0; i < 20'000; i++) p.push_back(client.alloc(rng.below(5000)));
+  for (void* q : p) client.free(q);
+  client.drain();
+  EXPECT_EQ(client.cache().cachedBytes(), 0u);
+  EXPECT_EQ(heap.broken(), "");
+  heap->trim();
+  HeapStats st = heap->stats();
+  EXPECT_EQ(st.spans, 0u);
+  EXPECT_EQ(st.pages.small_pages, 0u);
+  EXPECT_EQ(st.pages.dirty_pages, 0u);
+  EXPECT_EQ(st.pages.clean_pages, st.pages.committed_pages);
+  EXPECT_EQ(heap.broken(), "");
+}
+
+// One empty span per class is kept against flutter, not more.
+TEST(Alloc, EmptySpansReturnButOne) {
+  TestHeap heap;
+  Client client(*heap);
+  std::vector<void*> p;
+  for (int i = 0; i < 10'000; i++) p.push_back(client.alloc(64));
+  size_t full = heap->stats().spans;
+  EXPECT_GT(full, 5u);
+  for (void* q : p) client.free(q);
+  client.drain();
+  EXPECT_EQ(heap->stats().spans, 1u);
+  EXPECT_EQ(heap.broken(), "");
+  // Taking and giving one slot at a time does not go through the page heap.
+  uint64_t committed = heap->stats().pages.committed_pages;
+  for (int i = 0; i < 1000; i++) {
+    client.free(client.alloc(64));
+    client.drain();
+    ASSERT_EQ(heap->stats().spans, 1u);
+  }
+  EXPECT_EQ(heap->stats().pages.committed_pages, committed);
+}
+
+// --- against a map of live intervals -----------------------------------------------------------------
+
+struct Live {
+  size_t size;
+  uint64_t tag;
+};
+
+class Intervals {
+ public:
+  bool add(Addr a, size_t n, uint64_t tag) {
+    auto next = live.lower_bound(a);
+    if (next != live.end() && next->first < a + n) return false;
+    if (next != live.begin()) {
+      auto before = std::prev(next);
+      if (before->first + before->second.size > a) return false;
+    }
+    live[a] = {n, tag};
+    return true;
+  }
+  std::map<Addr, Live> live;
+};
+
+TEST(AllocProperty, LiveBlocksNeverOverlap) {
+  TestHeap heap;
+  Client client(*heap);
+  Intervals ref;
+  std::vector<Addr> order;
+  Rng rng(77);
+  constexpr int kOps = kAsan || kTsan ? 60'000 : 150'000;
+  for (int i = 0; i < kOps; i++) {
+    uint64_t what = rng.below(1000);
+    bool grow = i / 15'000 % 2 == 0;
+    if (order.empty() || what < (grow ? 600u : 420u)) {
+      size_t size = rng.below(20) != 0 ? rng.below(600) : rng.below(90'000);
+      void* p = client.alloc(size);
+      ASSERT_NE(p, nullptr);
+      ASSERT_TRUE(ref.add(reinterpret_cast<Addr>(p), size != 0 ? size : 1, rng.next()));
+      fillPattern(p, size, ref.live[reinterpret_cast<Addr>(p)].tag);
+      order.push_back(reinterpret_cast<Addr>(p));
+    } else if (what < 995) {
+      std::swap(order[rng.below(order.size())], order.back());
+      auto it = ref.live.find(order.back());
+      size_t n = it->second.size == 1 ? 0 : it->second.size;
+      ASSERT_TRUE(checkPattern(reinterpret_cast<void*>(it->first), n, it->second.tag));
+      ASSERT_TRUE(client.free(reinterpret_cast<void*>(it->first)));
+      ASSERT_EQ(heap->classify(reinterpret_cast<void*>(it->first)).kind == AddrKind::kSmall ||
+                    heap->classify(reinterpret_cast<void*>(it->first)).kind == AddrKind::kLarge,
+                false);
+      ref.live.erase(it);
+      order.pop_back();
+    } else if (what < 997) {
+      client.drain();
+    } else if (what < 998) {
+      heap->purgePartial();
+    } else {
+      heap->trim();
+    }
+    if (i % 5000 == 4999) {
+      ASSERT_EQ(heap.broken(), "");
+      ASSERT_EQ(heap.pagesAddUp(), "");
+    }
+  }
+  for (auto [a, l] : ref.live) {
+    size_t n = l.size == 1 ? 0 : l.size;
+    ASSERT_TRUE(checkPattern(reinterpret_cast<void*>(a), n, l.tag));
+    ASSERT_TRUE(client.free(reinterpret_cast<void*>(a)));
+  }
+  client.drain();
+  heap->trim();
+  EXPECT_EQ(heap.broken(), "");
+  EXPECT_EQ(heap->stats().spans, 0u);
+}
+
+// Blocks wander between threads through a table; contents and exclusivity are checked on the way.
+TEST(AllocThreads, BlocksChangeHands) {
+  TestHeap heap;
+  struct Place {
+    std::mutex mu;
+    void* block = nullptr;
+    size_t size = 0;
+    uint64_t tag = 0;
+  };
+  constexpr size_t kPlaces = 512;
+  std::vector<Place> table(kPlaces);
+  std::atomic<int> wrong{0};
+  constexpr int kOps = kAsan || kTsan ? 60'000 : 200'000;
+  auto work = [&](uint64_t id) {
+    Client client(*heap);
+    Rng rng(id);
+    for (int i = 0; i < kOps; i++) {
+      Place& place = table[rng.below(kPlaces)];
+      size_t size = rng.below(50) != 0 ? 1 + rng.below(400) : 1 + rng.below(60'000);
+      void* fresh = client.alloc(size);
+      uint64_t tag = rng.next();
+      fillPattern(fresh, size, tag);
+      void* old;
+      size_t old_size;
+      uint64_t old_tag;
+      {
+        std::lock_guard<std::mutex> lock(place.mu);
+        old = std::exchange(place.block, fresh);
+        old_size = std::exchange(place.size, size);
+        old_tag = std::exchange(place.tag, tag);
+      }
+      if (old == nullptr) continue;
+      if (!checkPattern(old, old_size, old_tag)) wrong++;
+      if (!client.free(old)) wrong++;
+      if (i % 1000 == 0) client.drain();
+      if (i % 5000 == 0) heap->trim();
+    }
+    client.drain();
+  };
+  std::vector<std::thread> threads;
+  for (uint64_t id = 1; id <= 3; id++) threads.emplace_back(work, id);
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(heap.broken(), "");
+  EXPECT_EQ(heap.pagesAddUp(), "");
+  Client client(*heap);
+  for (Place& p : table) {
+    if (p.block == nullptr) continue;
+    EXPECT_TRUE(checkPattern(p.block, p.size, p.tag));
+    EXPECT_TRUE(client.free(p.block));
+  }
+  client.drain();
+  heap->trim();
+  EXPECT_EQ(heap->stats().spans, 0u);
+  EXPECT_EQ(heap.broken(), "");
+}
+
+// --- large blocks ------------------------------------------------------------------------------------
+
+TEST(AllocLarge, AlignmentAndZero) {
+  TestHeap heap;
+  for (size_t align = 16; align <= 64_MiB; align *= 4) {
+    bool zero = false;
+    char* p = static_cast<char*>(heap->allocLarge(100'000, align, &zero));
+    ASSERT_NE(p, nullptr);
+    EXPECT_EQ(reinterpret_cast<Addr>(p) % align, 0u);
+    EXPECT_TRUE(!zero || allBytes(p, 100'000, 0));
+    memset(p, 1, 100'000);
+    EXPECT_EQ(heap->classify(p).kind, AddrKind::kLarge);
+    ASSERT_TRUE(heap->freeLarge(heap->classify(p)));
+  }
+  EXPECT_EQ(heap.broken(), "");
+}
+
+TEST(AllocLarge, AbsurdSizesAreRefused) {
+  TestHeap heap;
+  bool zero = false;
+  for (size_t size : {~size_t{0} / 2, size_t{1} << 62, size_t{1} << 44, 2048_GiB}) {
+    EXPECT_EQ(heap->allocLarge(size, 16, &zero), nullptr) << size;
+  }
+  for (size_t align : {size_t{1} << 63, size_t{1} << 50, 4096_GiB}) {
+    EXPECT_EQ(heap->allocLarge(100, align, &zero), nullptr) << align;
+  }
+  EXPECT_EQ(heap.broken(), "");
+}
+
+TEST(AllocLarge, SizesNearTheEndOfTheAddressSpaceAreRefused) {
+  TestHeap heap;
+  bool zero = false;
+  for (size_t less : {0, 1, 8190, 8191, 100'000}) {
+    EXPECT_EQ(heap->allocLarge(~size_t{0} - less, 16, &zero), nullptr) << less;
+  }
+}
+
+TEST(AllocLarge, MoveKeepsTheContents) {
+  for (bool deny : {false, true}) {
+    Config c = testConfig();
+    c.deny_mremap = deny;
+    TestHeap heap(c);
+    Client client(*heap);
+    char* p = static_cast<char*>(client.alloc(3_MiB));
+    char* wall = static_cast<char*>(client.alloc(40'000));
+    fillPattern(p, 3_MiB, 5);
+    BlockInfo b = heap->classify(p);
+    EXPECT_FALSE(heap->resizeLarge(b, 6_MiB)) << "the wall";
+    char* q = static_cast<char*>(heap->moveLarge(b, 6_MiB));
+    EXPECT_EQ(q == nullptr, deny);
+    if (q == nullptr) continue;
+    EXPECT_TRUE(checkPattern(q, 3_MiB, 5));
+    memset(q + 3_MiB, 1, 3_MiB);
+    EXPECT_EQ(heap->classify(p).kind, AddrKind::kFreePages);
+    EXPECT_EQ(heap.broken(), "");
+    // Again and again, and what was moved can be freed, merged and handed out.
+    for (int i = 0; i < 5; i++) {
+      b = heap->classify(q);
+      q = static_cast<char*>(heap->moveLarge(b, b.size + 1_MiB));
+      ASSERT_NE(q, nullptr);
+      ASSERT_TRUE(checkPattern(q, 3_MiB, 5));
+    }
+    EXPECT_TRUE(client.free(q));
+    EXPECT_TRUE(client.free(wall));
+    EXPECT_EQ(heap.broken(), "");
+    bool zero = false;
+    char* all = static_cast<char*>(client.alloc(8_MiB, &zero));
+    EXPECT_TRUE(!zero || allBytes(all, 8_MiB, 0));
+  }
+}
+
+TEST(AllocLarge, MoveSurvivesRefusedRemaps) {
+  TestHeap heap;
+  Client client(*heap);
+  for (uint64_t every : {1, 2, 3}) {
+    char* p = static_cast<char*>(client.alloc(2_MiB));
+    fillPattern(p, 2_MiB, every);
+    client.alloc(40'000);
+    client.free(client.alloc(16_MiB));  // room, so that only the remap can fail
+    os::setFaultInjection(every);
+    char* q = static_cast<char*>(heap->moveLarge(heap->classify(p), 4_MiB));
+    os::setFaultInjection(0);
+    char* now = q != nullptr ? q : p;
+    EXPECT_TRUE(checkPattern(now, 2_MiB, every)) << every;
+    EXPECT_EQ(heap->classify(now).kind, AddrKind::kLarge);
+    EXPECT_EQ(heap.broken(), "");
+    client.free(now);
+  }
+}
+
+// What is left over when a moved block shrinks must be as good as any free run.
+TEST(AllocLarge, MovedBlocksShrinkAndGrow) {
+  TestHeap heap;
+  Client client(*heap);
+  char* p = static_cast<char*>(client.alloc(4_MiB));
+  fillPattern(p, 4_MiB, 9);
+  client.alloc(40'000);
+  char* q = static_cast<char*>(heap->moveLarge(heap->classify(p), 8_MiB));
+  ASSERT_NE(q, nullptr);
+  ASSERT_TRUE(heap->resizeLarge(heap->classify(q), 1_MiB));
+  EXPECT_TRUE(checkPattern(q, 1_MiB, 9));
+  EXPECT_EQ(heap.broken(), "");
+  heap->trim();
+  bool zero = false;
+  char* r = static_cast<char*>(client.alloc(6_MiB, &zero));
+  EXPECT_TRUE(!zero || allBytes(r, 6_MiB, 0));
+  memset(r, 2, 6_MiB);
+  EXPECT_TRUE(checkPattern(q, 1_MiB, 9));
+  client.free(q);
+  client.free(r);
+  EXPECT_EQ(heap.broken(), "");
+}
+
+// --- contents that are said to be zero ---------------------------------------------------------------
+
+// A span cut from a dirty run, used a little, purged and emptied: pages that it never opened still
+// hold what the run held before, so the run must not count as zero.
+TEST(AllocZero, SpanCutFromADirtyRunIsNotZeroAfterPurge) {
+  TestHeap heap;
+  Client client(*heap);
+  char* p = static_cast<char*>(client.alloc(256_KiB));
+  memset(p, 0xaa, 256_KiB);
+  client.free(p);
+  void* small = client.alloc(64);
+  ASSERT_LT(reinterpret_cast<Addr>(small) - reinterpret_cast<Addr>(p), 256_KiB);
+  client.free(small);
+  client.drain();
+  heap->purgePartial();
+  heap->trim();
+  bool zero = false;
+  char* q = static_cast<char*>(client.alloc(64_KiB, &zero));
+  for (size_t i = 0; i < 64_KiB && zero; i++) ASSERT_EQ(q[i], 0) << "calloc would return this";
+}
+
+// The same through the collector: during a cycle emptied spans stay, and trim purges them.
+TEST(AllocZero, SpanPurgedDuringACycleIsNotZero) {
+  TestHeap heap;
+  Client client(*heap);
+  char* p = static_cast<char*>(client.alloc(256_KiB));
+  memset(p, 0xaa, 256_KiB);
+  client.free(p);
+  void* small = client.alloc(64);
+  client.slowOnly();
+  heap->beginCycle();
+  client.free(small);
+  client.drain();
+  heap->trim();
+  heap->blackenCaches();
+  heap->finishMark(SweepMode::kDetect);
+  heap->acknowledge(client.cache());
+  heap->sweepAll();
+  heap->endCycle();
+  bool zero = false;
+  char* q = static_cast<char*>(client.alloc(64_KiB, &zero));
+  for (size_t i = 0; i < 64_KiB && zero; i++) ASSERT_EQ(q[i], 0) << "calloc would return this";
+}
+
+// Slots of many pages: data also lies on pages where no slot starts.
+TEST(AllocZero, PagesInsideALongSlotAreNotZeroAfterPurge) {
+  for (size_t size : {6000, 9000, 20'000, 32'768}) {
+    TestHeap heap;
+    Client client(*heap);
+    void* p = client.alloc(size);
+    memset(p, 0xaa, size);
+    client.free(p);
+    client.drain();
+    heap->purgePartial();
+    heap->trim();
+    EXPECT_EQ(heap->stats().spans, 0u);
+    bool zero = false;
+    char* q = static_cast<char*>(client.alloc(256_KiB, &zero));
+    for (size_t i = 0; i < 256_KiB && zero; i++) {
+      ASSERT_EQ(q[i], 0) << "calloc would return this, slots of " << size;
+    }
+  }
+}
+
+// --- checked mode ------------------------------------------------------------------------------------
+
+TEST(AllocChecked, FillPatternsSurviveEveryRoute) {
+  TestHeap heap;
+  heap->setChecks(1, 0);
+  Client client(*heap);
+  client.slowOnly();
+  Rng rng(8);
+  std::vector<std::pair<char*, size_t>> live;
+  for (int i = 0; i < 30'000; i++) {
+    if (live.size() < 300 || (live.size() < 3000 && rng.below(2) != 0)) {
+      size_t size = rng.below(3000);
+      char* p = static_cast<char*>(client.alloc(size));
+      memset(p, 0x11, size);
+      live.emplace_back(p, size);
+    } else {
+      std::swap(live[rng.below(live.size())], live.back());
+      ASSERT_TRUE(client.free(live.back().first));
+      live.pop_back();
+    }
+    if (i % 500 == 0) client.drain();
+    ASSERT_EQ(heap.misuses(), 0u) << "a sound program is not reported";
+  }
+  EXPECT_EQ(heap.broken(), "");
+}
+
+// A free slot that lies across two pages, of which the second is given back: its fill is gone, which
+// is no one's use after free.
+TEST(AllocChecked, PurgeOfASlotsSecondPageIsNoMisuse) {
+  TestHeap heap;
+  heap->setChecks(1, 0);
+  Client client(*heap);
+  client.slowOnly();
+  std::vector<char*> p;
+  for (int i = 0; i < 16; i++) p.push_back(static_cast<char*>(client.alloc(3072)));
+  for (int i = 1; i < 16; i++) client.free(p[static_cast<size_t>(i)]);
+  client.drain();
+  heap->purgePartial();
+  for (int i = 1; i < 16; i++) client.alloc(3072);
+  heap.expectMisuses(0);
+}
+
+TEST(AllocChecked, WriteAnywhereAfterFreeIsReported) {
+  TestHeap heap;
+  heap->setChecks(1, 0);
+  Client client(*heap);
+  client.slowOnly();
+  for (size_t at : {0, 7, 8, 15, 16, 50, 79}) {
+    char* p = static_cast<char*>(client.alloc(80));
+    client.free(p);
+    p[at] ^= 1;
+    EXPECT_NE(client.alloc(80), p);
+    heap.expectMisuses(1);
+  }
+}
+
+TEST(AllocChecked, StressModeKeepsTheHeapWhole) {
+  TestHeap heap;
+  heap->setChecks(2, 3);
+  Client client(*heap);
+  client.slowOnly();
+  Rng rng(9);
+  std::vector<std::pair<char*, size_t>> live;
+  for (int i = 0; i < 5000; i++) {
+    if (live.size() < 100 || rng.below(2) != 0) {
+      size_t size = rng.below(2000) + 1;
+      char* p = static_cast<char*>(client.alloc(size));
+      fillPattern(p, size, size);
+      live.emplace_back(p, size);
+    } else {
+      std::swap(live[rng.below(live.size())], live.back());
+      auto [p, size] = live.back();
+      ASSERT_TRUE(checkPattern(p, size, size));
+      ASSERT_TRUE(client.free(p));
+      live.pop_back();
+    }
+    if (heap.misuses() != 0) break;
+  }
+  heap.expectMisuses(0);
+  EXPECT_EQ(heap.broken(), "");
+}
+
+TEST(Alloc, StressModeWithoutChecksKeepsTheHeapWhole) {
+  TestHeap heap;
+  heap->setChecks(0, 2);
+  Client client(*heap);
+  client.slowOnly();
+  Rng rng(10);
+  std::vector<std::pair<char*, size_t>> live;
+  for (int i = 0; i < 5000; i++) {
+    if (live.size() < 100 || rng.below(2) != 0) {
+      size_t size = rng.below(9000) + 1;
+      char* p = static_cast<char*>(client.alloc(size));
+      fillPattern(p, size, size);
+      live.emplace_back(p, size);
+    } else {
+      std::swap(live[rng.below(live.size())], live.back());
+      auto [p, size] = live.back();
+      ASSERT_TRUE(checkPattern(p, size, size));
+      ASSERT_TRUE(client.free(p));
+      live.pop_back();
+    }
+  }
+  EXPECT_EQ(heap.broken(), "");
+}
+
+}  // namespace
+}  // namespace graft::heap
