@@ -12,6 +12,7 @@
 
 #include "core/os/sys.h"
 #include "core/runtime/runtime.h"
+#include "preload/process.h"
 
 #define GRAFT_EXPORT extern "C" [[gnu::visibility("default")]]
 
@@ -69,11 +70,13 @@ GRAFT_EXPORT int graftPrctl(int option, unsigned long a, unsigned long b, unsign
   return -1;
 }
 
-// A jump to the real syscall() for everything else: it may return twice or on another stack.
+// Everything else is a jump to the real syscall(): it may return twice or on another stack.
+extern "C" [[gnu::visibility("hidden")]] void* graft_real_syscall;
+void* graft_real_syscall = nullptr;
+
 GRAFT_EXPORT long graftSyscall(long nr, long a, long b, long c, long d, long e,
                                long f) asm("syscall");
 GRAFT_EXPORT long graftSyscall(long nr, long a, long b, long c, long d, long e, long f) {
-  static void* next = nullptr;
   switch (nr) {
     case SYS_seccomp: endScavenger(true); break;
     case SYS_prctl:
@@ -91,6 +94,20 @@ GRAFT_EXPORT long graftSyscall(long nr, long a, long b, long c, long d, long e, 
     case SYS_setns: endScavenger(); break;
     default: break;
   }
-  auto* go = real<long (*)(long, long, long, long, long, long, long)>("syscall", &next);
-  return go(nr, a, b, c, d, e, f);
+  using Syscall = long (*)(long, long, long, long, long, long, long);
+  if (graft_real_syscall != nullptr) {
+    return reinterpret_cast<Syscall>(graft_real_syscall)(nr, a, b, c, d, e, f);
+  }
+  // Before our constructor has run (see resolveProcess).
+  long got = graft::os::sys(nr, a, b, c, d, e, f);
+  if (!graft::os::failed(got)) return got;
+  errno = static_cast<int>(-got);
+  return -1;
 }
+
+namespace graft::preload {
+
+// syscall() may be called from a signal handler, where dlsym may not: resolved beforehand.
+void resolveProcess() { graft_real_syscall = dlsym(RTLD_NEXT, "syscall"); }
+
+}  // namespace graft::preload

@@ -9,6 +9,7 @@
 
 #include "core/runtime/runtime.h"
 #include "preload/dl.h"
+#include "preload/process.h"
 #include "preload/real.h"
 #include "shims/start.h"
 
@@ -114,6 +115,7 @@ void child() { rt.forkChild(locked_for_fork); }
 __attribute__((constructor)) void startUp() {
   bool on = shims::startRuntime();
   preload::initDl();
+  preload::resolveProcess();
   if (on) pthread_atfork(prepare, parent, child);
   if (!base::options.child) forgetPreload();
   rt.sayVerbose();

@@ -54,7 +54,7 @@ void Scavenger::run() {
 // then, and the worst the child inherits is one run of pages that is never used again.
 void Scavenger::forkPrepare() {
   pause_.storeSeqCst(1);
-  for (int i = 0; i < 1000 && busy_.loadAcquire() != 0; i++) os::futexWaitMs(&busy_, 1, 1);
+  for (int i = 0; i < 25 && busy_.loadAcquire() != 0; i++) os::futexWaitMs(&busy_, 1, 1);
 }
 
 void Scavenger::forkChild() {

@@ -1,5 +1,5 @@
-// Runs a fuzz target without libFuzzer: every file and every file of every folder that is given, then
-// seeded random inputs, the same on each machine. Built with libFuzzer, leave this file out.
+// Runs a fuzz target without libFuzzer: every file and every file of every folder that is given,
+// then seeded random inputs, the same on each machine. Built with libFuzzer, leave this file out.
 //
 //   fuzz_<name> [--runs N] [--seed N] [--length N] [--save FILE] [file or folder ...]
 //

@@ -1,5 +1,6 @@
-// Tests of who holds which cache: the number is bounded, a thread pointer seen again brings its cache
-// back, caches of ended threads are found, threads without one share, and fork keeps one owner.
+// Tests of who holds which cache: the number is bounded, a thread pointer seen again brings its
+// cache back, caches of ended threads are found, threads without one share, and fork keeps one
+// owner.
 #include "core/heap/cache_pool.h"
 
 #include <gtest/gtest.h>

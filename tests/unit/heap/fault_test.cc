@@ -1,5 +1,5 @@
-// Tests of running out of memory: with requests to the kernel failing now and then, and in a heap that
-// is simply full, every allocation succeeds or says no, and no invariant breaks.
+// Tests of running out of memory: with requests to the kernel failing now and then, and in a heap
+// that is simply full, every allocation succeeds or says no, and no invariant breaks.
 #include <gtest/gtest.h>
 
 #include <algorithm>

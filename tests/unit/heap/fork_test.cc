@@ -1,6 +1,6 @@
 // Tests of fork: while other threads allocate, free and give memory back, a child made between
-// forkPrepare() and forkChild() finds a heap that it can use and in which every invariant holds, and
-// the parent goes on undisturbed.
+// forkPrepare() and forkChild() finds a heap that it can use and in which every invariant holds,
+// and the parent goes on undisturbed.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>

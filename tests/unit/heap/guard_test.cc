@@ -1,5 +1,5 @@
-// Tests of the guards and fill patterns of checked mode: every byte past a block's end and every byte
-// of a freed slot counts.
+// Tests of the guards and fill patterns of checked mode: every byte past a block's end and every
+// byte of a freed slot counts.
 #include "core/heap/guard.h"
 
 #include <gtest/gtest.h>

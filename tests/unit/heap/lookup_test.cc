@@ -1,7 +1,8 @@
-// Tests of lookup: classify() for every kind of address, findObject() for every byte of every kind of
-// memory, and findObject() while other threads allocate, free, resize and give memory back.
+// Tests of lookup: classify() for every kind of address, findObject() for every byte of every kind
+// of memory, and findObject() while other threads allocate, free, resize and give memory back.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <thread>
@@ -134,7 +135,7 @@ TEST(Classify, GrowModeLeavesForeignMemoryAlone) {
   EXPECT_EQ(heap.broken(), "");
 }
 
-// --- every byte --------------------------------------------------------------------------------------
+// --- every byte ---
 
 void expectObject(Heap& heap, Addr from, size_t size, bool allocated) {
   for (size_t off = 0; off < size; off++) {
@@ -214,95 +215,111 @@ TEST(FindObject, TailsClosedPagesAndForeignMemory) {
   expectObject(*heap, addrOf(p), b.size, false);
 }
 
-// --- against threads ---------------------------------------------------------------------------------
+// --- against threads ---
 
 struct Pinned {
   Addr base;
   size_t size;
 };
 
-// Two threads do everything a program can do to the heap. This one holds some blocks and knows what
-// is true of them all the while; for every other address the answer must be self-consistent.
-TEST(FindObjectRace, AnswersStayTrueWhileOthersWork) {
-  TestHeap heap;
-  Client client(*heap);
+// Does at random what a program can do to the heap, until `stop`; returns the number of operations.
+uint64_t disturb(Heap& heap, uint64_t seed, const std::atomic<bool>& stop) {
+  Client mine(heap);
+  Rng r(seed);
+  std::vector<void*> blocks, big;
+  auto freeOneOf = [&](std::vector<void*>& from) {
+    std::swap(from[r.below(from.size())], from.back());
+    mine.free(from.back());
+    from.pop_back();
+  };
+  uint64_t n = 0;
+  for (; !stop; n++) {
+    uint64_t what = r.below(100);
+    if (what < 45 && blocks.size() < 3000) {
+      size_t size = r.below(3000);
+      blocks.push_back(mine.alloc(size));
+      memset(blocks.back(), static_cast<int>(n), size);
+    } else if (what < 85 && !blocks.empty()) {
+      freeOneOf(blocks);
+    } else if (what < 90 && big.size() < 30) {
+      big.push_back(mine.alloc(33'000 + r.below(200'000)));
+    } else if (what < 94 && !big.empty()) {
+      freeOneOf(big);
+    } else if (what < 97 && !big.empty()) {
+      heap.resizeLarge(heap.classify(big.back()), 33'000 + r.below(200'000));
+    } else if (what == 97) {
+      mine.drain();
+    } else if (what == 98 && r.below(20) == 0) {
+      heap.trim();
+    } else if (what == 99 && r.below(20) == 0) {
+      heap.purgePartial();
+    }
+  }
+  for (void* p : blocks) mine.free(p);
+  for (void* p : big) mine.free(p);
+  mine.drain();
+  return n;
+}
+
+// Blocks that stay, with freed ones between them.
+std::vector<Pinned> pinSome(Heap& heap, Client& client, Rng& rng) {
   std::vector<Pinned> pinned;
-  Rng rng(4);
   for (int i = 0; i < 2000; i++) {
     size_t size = i % 40 == 0 ? 33'000 + rng.below(100'000) : rng.below(3000);
     void* p = client.alloc(size);
-    BlockInfo b = heap->classify(p);
-    if (i % 3 == 0) {
-      pinned.push_back({b.base, b.size});
-      fillPattern(p, b.size, b.base);
-      if (i % 30 == 0) static_cast<uint64_t*>(p)[1] = heap->key;  // the worst a program can hold
-    } else {
+    BlockInfo b = heap.classify(p);
+    if (i % 3 != 0) {
       client.free(p);
+      continue;
     }
+    pinned.push_back({b.base, b.size});
+    fillPattern(p, b.size, b.base);
+    if (i % 30 == 0) static_cast<uint64_t*>(p)[1] = heap.key;  // the worst a program can hold
   }
   client.drain();
+  return pinned;
+}
+
+bool answersTruly(Heap& heap, const Pinned& p, size_t offset) {
+  ObjectRef o;
+  if (!heap.findObject(p.base + offset, &o)) return false;
+  BlockInfo info = heap.classify(reinterpret_cast<void*>(p.base));
+  return o.base == p.base && o.size == p.size && o.allocated &&
+         (info.kind == AddrKind::kSmall || info.kind == AddrKind::kLarge);
+}
+
+// Whatever the answer is, it describes a slot of one class or a block of whole pages around `a`.
+bool isConsistent(Heap& heap, Addr a, const ObjectRef& o) {
+  bool sound =
+      o.base <= a && a - o.base < o.size && o.span != nullptr && heap.space.contains(o.base);
+  bool small = o.size != 0 && o.size <= kMaxSmall && classSize(classFor(o.size)) == o.size;
+  bool large = o.size % kPageSize == 0 && o.base % kPageSize == 0 && o.index == 0;
+  return sound && (small || large);
+}
+
+// This thread holds some blocks and knows what is true of them all the while two others disturb the
+// heap; for every other address the answer must be consistent in itself.
+TEST(FindObjectRace, AnswersStayTrueWhileOthersWork) {
+  TestHeap heap;
+  Client client(*heap);
+  Rng rng(4);
+  std::vector<Pinned> pinned = pinSome(*heap, client, rng);
   std::atomic<bool> stop{false};
   std::atomic<uint64_t> ops{0};
-  auto work = [&](uint64_t id) {
-    Client mine(*heap);
-    Rng r(id);
-    std::vector<void*> blocks, big;
-    uint64_t n = 0;
-    while (!stop) {
-      n++;
-      uint64_t what = r.below(100);
-      if (what < 45 && blocks.size() < 3000) {
-        size_t size = r.below(3000);
-        void* p = mine.alloc(size);
-        memset(p, static_cast<int>(n), size);
-        blocks.push_back(p);
-      } else if (what < 85 && !blocks.empty()) {
-        std::swap(blocks[r.below(blocks.size())], blocks.back());
-        mine.free(blocks.back());
-        blocks.pop_back();
-      } else if (what < 90 && big.size() < 30) {
-        big.push_back(mine.alloc(33'000 + r.below(200'000)));
-      } else if (what < 94 && !big.empty()) {
-        std::swap(big[r.below(big.size())], big.back());
-        mine.free(big.back());
-        big.pop_back();
-      } else if (what < 97 && !big.empty()) {
-        heap->resizeLarge(heap->classify(big.back()), 33'000 + r.below(200'000));
-      } else if (what == 97) {
-        mine.drain();
-      } else if (what == 98 && r.below(20) == 0) {
-        heap->trim();
-      } else if (what == 99 && r.below(20) == 0) {
-        heap->purgePartial();
-      }
-    }
-    for (void* p : blocks) mine.free(p);
-    for (void* p : big) mine.free(p);
-    mine.drain();
-    ops += n;
-  };
-  std::thread a(work, 11), b(work, 12);
+  std::thread a([&] { ops += disturb(*heap, 11, stop); });
+  std::thread b([&] { ops += disturb(*heap, 12, stop); });
   auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
   uint64_t asked = 0, found = 0, wrong = 0, inconsistent = 0;
   while (std::chrono::steady_clock::now() < end) {
     for (int i = 0; i < 200; i++) {
       const Pinned& p = pinned[rng.below(pinned.size())];
-      ObjectRef o;
-      bool ok = heap->findObject(p.base + rng.below(p.size), &o) && o.base == p.base &&
-                o.size == p.size && o.allocated;
-      wrong += !ok;
-      BlockInfo info = heap->classify(reinterpret_cast<void*>(p.base));
-      wrong += info.kind != AddrKind::kSmall && info.kind != AddrKind::kLarge;
+      wrong += !answersTruly(*heap, p, rng.below(p.size));
       Addr any = heap->space.base() + rng.below(heap->space.limit());
+      ObjectRef o;
       asked++;
       if (!heap->findObject(any, &o)) continue;
       found++;
-      bool sound = o.base <= any && any - o.base < o.size && o.span != nullptr &&
-                   heap->space.contains(o.base) && o.size != 0;
-      // A slot is of one class, a large block of whole pages.
-      bool small = o.size <= kMaxSmall && classSize(classFor(o.size)) == o.size;
-      bool large = o.size % kPageSize == 0 && o.base % kPageSize == 0 && o.index == 0;
-      inconsistent += !sound || (!small && !large);
+      inconsistent += !isConsistent(*heap, any, o);
     }
   }
   stop = true;

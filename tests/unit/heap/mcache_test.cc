@@ -61,7 +61,8 @@ TEST(MCache, EmptyViewTakesAndGivesNothing) {
   ASSERT_TRUE(heap.ok());
   Client client(*heap);
   void* live = client.alloc(100);
-  CacheHead& empty = const_cast<CacheHead&>(kEmptyCache);  // in read-only memory: a write would crash
+  CacheHead& empty =
+      const_cast<CacheHead&>(kEmptyCache);  // in read-only memory: a write would crash
   for (unsigned c = 0; c < kNumClasses; c++) {
     EXPECT_EQ(mallocFast(*heap, empty, static_cast<ClassId>(c)), nullptr);
     EXPECT_EQ(empty.top[c], empty.end[c]);

@@ -21,9 +21,7 @@ class MHeapTest : public testing::Test {
     ASSERT_TRUE(space.init(c));
     mheap.init(space, true);
   }
-  void TearDown() override {
-    EXPECT_EQ(broken(), "");
-  }
+  void TearDown() override { EXPECT_EQ(broken(), ""); }
   std::string broken() {
     os::Lock lock(mheap.mutex());
     const char* bad = mheap.validateLocked();
@@ -289,7 +287,7 @@ TEST_F(MHeapTest, RefusedMemoryLeavesTheHeapWhole) {
   EXPECT_GT(made.size(), 50u);
 }
 
-// --- the reference: used page ranges by first page --------------------------------------------------
+// --- the reference: used page ranges by first page ---
 
 struct Used {
   Span* span;
@@ -392,8 +390,8 @@ class MHeapProperty : public MHeapTest {
     Used& u = it->second;
     if (u.span->state.loadRelaxed() != SpanState::kLarge) return;
     size_t n = rng.below(2) != 0 ? 1 + rng.below(u.npages + 50) : u.npages + rng.below(4);
-    bool room = n <= u.npages ||
-                ref.isFree(it->first + static_cast<PageId>(u.npages), n - u.npages);
+    bool room =
+        n <= u.npages || ref.isFree(it->first + static_cast<PageId>(u.npages), n - u.npages);
     bool ok = mheap.resizeLarge(u.span, n, ++clock);
     if (n <= u.npages) {
       ASSERT_TRUE(ok);

@@ -1,5 +1,5 @@
-// Tests of misuse reports: their wording, that they count, that they take the program down unless it
-// was asked otherwise.
+// Tests of misuse reports: their wording, that they count, that they take the program down unless
+// it was asked otherwise.
 #include "core/heap/misuse.h"
 
 #include <gtest/gtest.h>

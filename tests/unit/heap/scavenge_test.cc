@@ -1,5 +1,5 @@
-// Tests of giving memory back: pages inside spans that are in use, decay by age, trim. What is still
-// in use keeps its contents, what was freed stays known as freed, and residency really falls.
+// Tests of giving memory back: pages inside spans that are in use, decay by age, trim. What is
+// still in use keeps its contents, what was freed stays known as freed, and residency really falls.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
@@ -16,7 +16,8 @@ namespace {
 size_t resident(Heap& heap) {
   size_t pages = heap.space.limit() / kOsPage;
   std::vector<unsigned char> in(pages);
-  if (mincore(reinterpret_cast<void*>(heap.space.base()), pages * kOsPage, in.data()) != 0) return 0;
+  if (mincore(reinterpret_cast<void*>(heap.space.base()), pages * kOsPage, in.data()) != 0)
+    return 0;
   size_t n = 0;
   for (unsigned char c : in) n += c & 1;
   return n * kOsPage;

@@ -1,6 +1,6 @@
-// Tests of the size classes: every request fits its class tightly, the rounding loss keeps its bound,
-// and the multiplication that recognises slot starts agrees with division at every offset of a span,
-// computed from a page-map entry just as free() does it.
+// Tests of the size classes: every request fits its class tightly, the rounding loss keeps its
+// bound, and the multiplication that recognises slot starts agrees with division at every offset of
+// a span, computed from a page-map entry just as free() does it.
 #include "core/heap/size_class.h"
 
 #include <gtest/gtest.h>
@@ -50,8 +50,8 @@ TEST(SizeClass, RoundingLossIsBounded) {
 TEST(SizeClass, SpansAndCachesFitTheirTables) {
   for (unsigned c = 1; c < kNumClasses; c++) {
     const ClassInfo& info = kClasses.info[c];
-    size_t span = size_t{info.span_pages} << kPageShift, first = size_t{info.first_pages}
-                                                                 << kPageShift;
+    size_t span = size_t{info.span_pages} << kPageShift,
+           first = size_t{info.first_pages} << kPageShift;
     EXPECT_LE(first, span) << c;
     EXPECT_GE(first / info.size, 4u) << c;
     EXPECT_LE(span / info.size, 4096u) << c;

@@ -53,8 +53,8 @@ TEST(Stats, AddUpAtEveryStep) {
   EXPECT_GT(st.metadata_bytes, 0u);
   uint64_t spans = 0, blocks_large = 0;
   heap->forEachSpan([&](Span* s) {
-    spans += s->state.loadRelaxed() == SpanState::kSmall ||
-             s->state.loadRelaxed() == SpanState::kLarge;
+    spans +=
+        s->state.loadRelaxed() == SpanState::kSmall || s->state.loadRelaxed() == SpanState::kLarge;
     blocks_large += s->state.loadRelaxed() == SpanState::kLarge;
   });
   EXPECT_EQ(st.spans, spans);

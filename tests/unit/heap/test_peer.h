@@ -119,8 +119,8 @@ class Client {
   bool slow_ = false;
 };
 
-// Unmaps an address space that reserved `size` bytes at its start. What fitTo() gave back may belong
-// to someone else since: only the used part of a heap that grows by mapping is ours.
+// Unmaps an address space that reserved `size` bytes at its start. What fitTo() gave back may
+// belong to someone else since: only the used part of a heap that grows by mapping is ours.
 inline void unmap(AddressSpace& space, size_t size, size_t cache_bytes) {
   bool shrunk = space.reservedBytes() != size;
   os::release(space.base(), space.growsByMapping() ? space.limit() : size);

@@ -1,5 +1,5 @@
-// Tests of validate() itself: each numbered invariant, once broken on purpose, is named; a sound heap
-// in any state is not complained about.
+// Tests of validate() itself: each numbered invariant, once broken on purpose, is named; a sound
+// heap in any state is not complained about.
 #include <gtest/gtest.h>
 
 #include "core/heap/heap.h"

@@ -1,5 +1,6 @@
-// Tests of the wrappers over mmap and its relatives: what is reserved, committed, purged or moved is
-// exactly that, nothing of anybody else's is ever replaced, and every N-th request fails when asked.
+// Tests of the wrappers over mmap and its relatives: what is reserved, committed, purged or moved
+// is exactly that, nothing of anybody else's is ever replaced, and every N-th request fails when
+// asked.
 #include "core/os/mem.h"
 
 #include <gtest/gtest.h>
