@@ -67,7 +67,7 @@ void* Heap::allocSmall(MCache& c, ClassId cls) {
   }
   void** top = c.top[cls];
   uint64_t* p = static_cast<uint64_t*>(*top);
-  c.top[cls] = top - 1;
+  c.setTop(cls, top - 1);
   bool intact = check_level_ > 0 ? freedIntact(p, classSize(cls), key) : p[1] == key;
   if (__builtin_expect(!intact, 0)) {
     // Whoever wrote to it may do so again, or free it again: it is never handed out.
@@ -100,8 +100,8 @@ void Heap::freeSmall(MCache& c, const BlockInfo& b) {
     if (only_frees && c.capacity(b.cls) / 2 >= least) c.setCapacity(b.cls, c.capacity(b.cls) / 2);
   }
   void** top = c.top[b.cls] + 1;
-  *top = p;
-  c.top[b.cls] = top;
+  storeSlot(top, p);
+  c.setTop(b.cls, top);
   slowOp(c);
 }
 

@@ -141,8 +141,8 @@ uint32_t Heap::refill(MCache& c, ClassId cls, uint32_t want) GRAFT_NO_LOCK_ANALY
   if (locked) central[cls].mu.unlock();
   // Lowest address on top: slots go out in address order, so pages are first touched in order.
   void** top = c.top[cls];
-  for (uint32_t i = n; i > 0; i--) *++top = got[i - 1];
-  c.top[cls] = top;
+  for (uint32_t i = n; i > 0; i--) storeSlot(++top, got[i - 1]);
+  c.setTop(cls, top);
   return n;
 }
 
@@ -219,8 +219,8 @@ void Heap::flushCache(MCache& c, ClassId cls, uint32_t n) {
   void** first = c.floor(cls) + 1;
   size_t have = c.count(cls);
   flush(cls, first, n);
-  for (size_t i = n; i < have; i++) first[i - n] = first[i];
-  c.top[cls] -= n;
+  for (size_t i = n; i < have; i++) storeSlot(&first[i - n], first[i]);
+  c.setTop(cls, c.top[cls] - n);
   c.flushes++;
   c.flushed_bytes += size_t{n} * classSize(cls);
   if (c.flushed_bytes < 64_KiB) return;

@@ -82,14 +82,14 @@ void Heap::acknowledge(MCache& c) {
       Addr a = reinterpret_cast<Addr>(*at);
       Span* s = space.spanOfEntry(space.entry(space.pageOf(a)));
       if (s->slow.loadAcquire() == 0 || base::planted(base::Plant::kAckKeepsSlots)) {
-        *++keep = *at;
+        storeSlot(++keep, *at);
         continue;
       }
       uint32_t off = static_cast<uint32_t>(a - space.addrOf(s->page.loadRelaxed()));
       uint32_t index = slotIndex(cls, off);
       giveBack(s, uint64_t{1} << (index % 64), index / 64);
     }
-    c.top[cls] = keep;
+    c.setTop(cls, keep);
   }
   c.acked.storeRelease(now);
 }

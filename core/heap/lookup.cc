@@ -52,9 +52,9 @@ bool Heap::isCached(const void* p, ClassId cls) {
   caches.forEach([&](MCache& c) {
     // Racy on purpose. A slot that the caller holds was popped before the caller got it, so its
     // entry is above that cache's top; a slot that is free somewhere is below one.
-    void** top = *const_cast<void** volatile*>(&c.top[cls]);
+    void** top = c.topForOthers(cls);
     for (void** at = c.floor(cls) + 1; at <= top; at++) {
-      if (*const_cast<void* volatile*>(at) == p) found = true;
+      if (loadSlot(at) == p) found = true;
     }
   });
   return found;

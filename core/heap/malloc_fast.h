@@ -19,7 +19,7 @@ namespace graft::heap {
   void** top = c.top[cls];
   uint64_t* p = static_cast<uint64_t*>(*top);
   if (__builtin_expect(p[1] != heap.key, 0)) return nullptr;
-  c.top[cls] = top - 1;
+  c.setTop(cls, top - 1);
   p[1] = 0;
   return p;
 }
@@ -36,8 +36,8 @@ namespace graft::heap {
   void** top = c.top[cls];
   if (__builtin_expect(p[1] == heap.key || top == c.end[cls], 0)) return false;
   p[1] = heap.key;
-  top[1] = p;
-  c.top[cls] = top + 1;
+  storeSlot(top + 1, p);
+  c.setTop(cls, top + 1);
   return true;
 }
 

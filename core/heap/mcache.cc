@@ -30,7 +30,8 @@ void MCache::init(uint32_t cache_index) {
 }
 
 void MCache::dropAll() {
-  for (size_t c = 1; c < kNumClasses; c++) top[c] = floor(static_cast<ClassId>(c));
+  for (size_t c = 1; c < kNumClasses; c++)
+    setTop(static_cast<ClassId>(c), floor(static_cast<ClassId>(c)));
 }
 
 uint64_t MCache::cachedBytes() {

@@ -21,9 +21,16 @@
 
 namespace graft::heap {
 
+// The owner's writes are relaxed atomic stores (plain moves on x86-64), because others may read.
+inline void storeSlot(void** at, void* p) { __atomic_store_n(at, p, __ATOMIC_RELAXED); }
+inline void* loadSlot(void* const* at) { return __atomic_load_n(at, __ATOMIC_RELAXED); }
+
 struct CacheHead {
   void** top[kNumClasses];
   void** end[kNumClasses];
+
+  void setTop(ClassId c, void** t) { __atomic_store_n(&top[c], t, __ATOMIC_RELAXED); }
+  void** topForOthers(ClassId c) const { return __atomic_load_n(&top[c], __ATOMIC_RELAXED); }
 };
 
 struct SlotLayout {

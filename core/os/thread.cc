@@ -75,10 +75,11 @@ bool HelperThread::start(void (*fn)(void*), void* arg) {
 }
 
 void HelperThread::join() {
-  // The kernel's wake at thread end is not a private one.
+  // The kernel's wake at thread end is not a private one, and wakes one waiter only.
   for (uint32_t t = tid.loadAcquire(); t != 0; t = tid.loadAcquire()) {
     sys(SYS_futex, os::arg(&tid), FUTEX_WAIT, static_cast<long>(t), 0);
   }
+  sys(SYS_futex, os::arg(&tid), FUTEX_WAKE, 1 << 30);
 }
 
 void futexWaitMs(base::Atomic<uint32_t>* word, uint32_t value, uint64_t ms) {

@@ -12,6 +12,7 @@ void Scavenger::wanted() {
   if (allowed_.loadRelaxed() == 0 || thread_.running() || pause_.loadRelaxed() != 0) return;
   if (!state_.casAcqRel(expected, kRunning)) return;
   stop_.storeRelaxed(0);
+  pid_.storeRelaxed(static_cast<uint32_t>(os::getpid()));
   if (thread_.start(entry, this)) return;
   allowed_.storeRelaxed(0);  // the kernel refuses threads (limit, sandbox): do not ask again
   state_.storeRelease(kNone);
@@ -20,6 +21,8 @@ void Scavenger::wanted() {
 void Scavenger::stop(bool forever) {
   if (forever) allowed_.storeRelaxed(0);
   if (state_.loadAcquire() == kNone && !thread_.running()) return;
+  // A vfork child changes nothing of its parent's, and a child of a raw clone has no such thread.
+  if (pid_.loadRelaxed() != static_cast<uint32_t>(os::getpid())) return;
   stop_.storeRelease(1);
   os::futexWakeAll(&stop_);
   thread_.join();

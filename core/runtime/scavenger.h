@@ -47,6 +47,7 @@ class Scavenger {
   uint64_t period_ms_ = 125;
   base::Atomic<uint32_t> allowed_{0};
   base::Atomic<uint32_t> state_{0};
+  base::Atomic<uint32_t> pid_{0};  // the process in which it was started
   base::Atomic<uint32_t> stop_{0};  // also the futex word it sleeps on
   base::Atomic<uint32_t> busy_{0};  // in a round [SCAV-A]
   base::Atomic<uint32_t> pause_{0};  // a fork is under way [SCAV-A]

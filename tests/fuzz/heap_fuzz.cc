@@ -158,21 +158,26 @@ class Fuzzer {
     fill(a, 0, size, tag);
   }
 
-  // Long blocks are sampled: every byte of the ends, one in 61 between.
-  template <class F>
-  static void eachByte(size_t from, size_t to, F f) {
-    for (size_t i = from; i < to; i += i < from + 256 || i + 256 > to ? 1 : 61) f(i);
+  // Every byte of the first 256 and one in 61 after that has a value of its own, the others have
+  // the tag's; long blocks are compared where the values are their own, and at their end.
+  static bool isSampled(size_t i) { return i < 256 || i % 61 == 0; }
+  static uint8_t valueAt(uint32_t tag, size_t i) {
+    return isSampled(i) ? patternByte(tag, i) : static_cast<uint8_t>(tag);
   }
+  static size_t nextSample(size_t i) { return i < 255 ? i + 1 : (i / 61 + 1) * 61; }
   static void fill(Addr a, size_t from, size_t to, uint32_t tag) {
     uint8_t* p = reinterpret_cast<uint8_t*>(a);
-    memset(p + from, static_cast<int>(tag), to - from);
-    eachByte(from, to, [&](size_t i) { p[i] = patternByte(tag, i); });
+    memset(p + from, static_cast<int>(tag & 0xff), to - from);
+    size_t first = isSampled(from) ? from : nextSample(from);
+    for (size_t i = first; i < to; i = nextSample(i)) p[i] = patternByte(tag, i);
   }
   static bool holds(Addr a, size_t n, uint32_t tag) {
-    // What was sampled when it was written in two parts: compare only bytes whose value is known.
     const uint8_t* p = reinterpret_cast<const uint8_t*>(a);
-    for (size_t i = 0; i < n; i++) {
-      if (p[i] != patternByte(tag, i) && p[i] != static_cast<uint8_t>(tag)) return false;
+    for (size_t i = 0; i < n; i = nextSample(i)) {
+      if (p[i] != patternByte(tag, i)) return false;
+    }
+    for (size_t i = n - std::min<size_t>(n, 64); i < n; i++) {
+      if (p[i] != valueAt(tag, i)) return false;
     }
     return true;
   }

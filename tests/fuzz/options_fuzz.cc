@@ -73,7 +73,7 @@ std::string valuesOf(const Options& o) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<std::string> entries;
-  const char* text = reinterpret_cast<const char*>(data);
+  const char* text = size != 0 ? reinterpret_cast<const char*>(data) : "";
   for (size_t at = 0; at < size;) {
     size_t n = strnlen(text + at, size - at);
     entries.push_back(withName(std::string(text + at, n)));

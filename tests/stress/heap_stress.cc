@@ -283,6 +283,21 @@ void checkShapes(const std::vector<Shape>& shapes) {
   }
 }
 
+// HZ-FREE: after all acknowledgements no cache holds a slot of a span that is not swept.
+void checkAcknowledged() {
+  h.caches.forEach([](heap::MCache& c) {
+    for (size_t i = 1; i < heap::kNumClasses; i++) {
+      heap::ClassId cls = static_cast<heap::ClassId>(i);
+      for (void** at = c.floor(cls) + 1; at <= c.top[cls]; at++) {
+        heap::ObjectRef o;
+        bool known = h.findObject(reinterpret_cast<Addr>(*at), &o);
+        if (!known || o.span->slow.loadRelaxed() != 0)
+          fail("a cache kept a slot of an unswept span");
+      }
+    }
+  });
+}
+
 // One cycle: workers run on while it is "marking" (and allocate black), are stopped for the real
 // marking, run on while spans are swept.
 void collectorRound(Rng& r, test::TestMalloc& mine) {
@@ -314,6 +329,9 @@ void collectorRound(Rng& r, test::TestMalloc& mine) {
     if (i > 100000) fail("a cache never acknowledges");
     usleep(100);
   }
+  stopTheWorld();
+  checkAcknowledged();
+  startTheWorld();
   h.sweepAll();
   stopTheWorld();
   uint64_t white = h.whiteFound();

@@ -74,13 +74,15 @@ TEST(Mutex, ForkOwnerPassesThroughOthersWait) {
     Lock again(held);  // would hang anywhere else
     EXPECT_TRUE(held.tryLock());
   }
-  std::atomic<bool> entered{false};
+  std::atomic<bool> asked{false}, entered{false};
   std::thread t([&] {
     EXPECT_FALSE(insideOwnFork());
     EXPECT_FALSE(held.tryLock());
+    asked = true;
     Lock lock(held);
     entered = true;
   });
+  while (!asked) std::this_thread::yield();
   std::this_thread::sleep_for(milliseconds(20));
   EXPECT_FALSE(entered) << "the owner's unlock must not have let anyone in";
   fork_owner.storeRelaxed(0);
