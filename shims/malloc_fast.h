@@ -10,17 +10,16 @@
 namespace graft::shims {
 
 [[gnu::always_inline]] inline void* fastMalloc(size_t size) {
+  heap::CacheHead& c = *runtime::t_heap.fast;
   if (__builtin_expect(size > heap::kFineLimit, 0)) {
     if (size > heap::kMaxSmall) return nullptr;
-    return heap::mallocFast(runtime::rt.heap, *runtime::t_heap.fast,
-                            heap::kClasses.coarse[(size + 127) >> 7]);
+    return heap::mallocFast(c, heap::kClasses.coarse[(size + 127) >> 7]);
   }
-  return heap::mallocFast(runtime::rt.heap, *runtime::t_heap.fast,
-                          heap::kClasses.fine[(size + 15) >> 4]);
+  return heap::mallocFast(c, c.fine[(size + 15) >> 4]);
 }
 
 [[gnu::always_inline]] inline bool fastFree(void* p) {
-  return heap::freeFast(runtime::rt.heap, *runtime::t_heap.fast, p);
+  return heap::freeFast(*runtime::t_heap.fast, p);
 }
 
 // Sized delete takes the same path as free(): the page map is read anyway for the checks, and while

@@ -1,6 +1,6 @@
-// Units and constants that every layer shares: addresses, the graft page (8 KiB, Go's page size)
-// and the page of the operating system (4 KiB). No state, no operating system, no libc calls;
-// safe on every stack.
+// Units and constants that every layer shares: addresses, and the page, which is the page of the
+// operating system (4 KiB; Go has 8 KiB): a span gives back whichever of its pages is free. No
+// state, no operating system, no libc calls; safe on every stack.
 #pragma once
 
 #include <stddef.h>

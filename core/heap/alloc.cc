@@ -34,13 +34,14 @@ bool Heap::init(const Config& config) {
   if (!space.init(with)) return false;
   key = makeKey();
   mheap.init(space, !config.deny_purge);
-  caches.init(space, config.max_caches);
+  caches.init(space, config.max_caches, key);
   last_tick_.storeRelaxed(os::nowMs());
   ready_.storeRelease(1);
   return true;
 }
 
 void Heap::slowOp(MCache& c) {
+  c.limit = space.limit();
   if (c.acked.loadRelaxed() != epoch()) acknowledge(c);
   if (++c.slow_ops % 64 == 0) tick();
   if (__builtin_expect(stress_every_ != 0, 0) && c.slow_ops % stress_every_ == 0) {

@@ -5,8 +5,9 @@
 //   | committed arenas  | (limit only grows)  ...PROT_NONE... |
 //
 // The page map has one 64-bit entry per page: the span's record in the upper half; in the lower
-// half (span offset - 256 + class byte) mod 2^32, from which free() gets class and slot offset with
-// one load (see size_class.h, SlotMagic). Entry 0: no span, or one that free() must not touch.
+// half the span's offset mod 2^32 (a multiple of the page size) plus its class byte, from which
+// free() gets class and slot offset with one load. Entry 0: no span, or one that free() must not
+// touch.
 //
 // Where a large reservation cannot be had (RLIMIT_AS, GRAFT_DENY=reserve) the heap maps each piece
 // as it grows; addresses inside the range that are not mapped by us have entry 0.
@@ -75,7 +76,7 @@ class AddressSpace {
     return static_cast<SpanId>((reinterpret_cast<Addr>(s) - records_.base()) / kSpanUnit);
   }
   uint64_t makeEntry(SpanId id, PageId first_page, uint8_t class_byte) const {
-    uint32_t low = static_cast<uint32_t>((size_t{first_page} << kPageShift) - 256 + class_byte);
+    uint32_t low = static_cast<uint32_t>((size_t{first_page} << kPageShift) + class_byte);
     return (uint64_t{id} << 32) | low;
   }
 

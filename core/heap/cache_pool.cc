@@ -5,10 +5,11 @@
 
 namespace graft::heap {
 
-void CachePool::init(AddressSpace& as, size_t max_caches) {
+void CachePool::init(AddressSpace& as, size_t max_caches, uint64_t key) {
   as_ = &as;
   base_ = as.caches().base();
   max_ = max_caches;
+  key_ = key;
 }
 
 MCache* CachePool::make() {
@@ -16,7 +17,7 @@ MCache* CachePool::make() {
   if ((i + 1) * cacheBytes() > as_->caches().size()) return nullptr;
   if (!as_->caches().ensure((i + 1) * cacheBytes())) return nullptr;
   MCache* c = at(i);
-  c->init(static_cast<uint32_t>(i));
+  c->init(static_cast<uint32_t>(i), {key_, as_->base(), as_->map()});
   made_published_.storeRelease(++made_);
   return c;
 }

@@ -24,7 +24,7 @@ struct SharedCache {
 
 class CachePool {
  public:
-  void init(AddressSpace& as, size_t max_caches);
+  void init(AddressSpace& as, size_t max_caches, uint64_t key);
 
   // A cache for the calling thread, its own from now on; nullptr when all are taken. It may hold
   // slots that its former owner left; `prepare` sees it before anyone counts it as owned.
@@ -82,6 +82,7 @@ class CachePool {
   os::Mutex mu_;
   AddressSpace* as_ = nullptr;
   Addr base_ = 0;
+  uint64_t key_ = 0;
   size_t max_ = 0;
   size_t made_ GRAFT_GUARDED_BY(mu_) = 0;
   size_t shared_made_ GRAFT_GUARDED_BY(mu_) = 0;

@@ -2,6 +2,8 @@
 // the central lists is mcentral.cc's work.
 #include "core/heap/mcache.h"
 
+#include "core/base/bits.h"
+
 namespace graft::heap {
 namespace {
 
@@ -9,18 +11,22 @@ constinit void* no_slot_entry = const_cast<NoSlot*>(&kNoSlot);
 
 consteval CacheHead makeEmptyCache() {
   CacheHead head{};
-  for (size_t c = 0; c < kNumClasses; c++) head.top[c] = head.end[c] = &no_slot_entry;
+  for (size_t c = 0; c < kClassBytes; c++) head.top[c] = head.end[c] = &no_slot_entry;
   return head;
 }
 
 }  // namespace
 
-constinit const NoSlot kNoSlot{{1, 1}};  // neither a key nor the key of a heap not yet started
+constinit const NoSlot kNoSlot{{1, 1}};  // neither a key nor the empty view's, which is 0
 constinit const CacheHead kEmptyCache = makeEmptyCache();
 
-void MCache::init(uint32_t cache_index) {
+void MCache::init(uint32_t cache_index, const HeapFacts& facts) {
   index = cache_index;
-  top[0] = end[0] = &no_slot_entry;
+  heap = facts;
+  limit = 0;
+  base::copyBytes(magic, kMagic.of, sizeof magic);
+  base::copyBytes(fine, kClasses.fine, sizeof fine);
+  top[0] = end[0] = top[kSlowByte] = end[kSlowByte] = &no_slot_entry;
   for (size_t c = 1; c < kNumClasses; c++) {
     ClassId id = static_cast<ClassId>(c);
     *floor(id) = noSlot();

@@ -25,11 +25,24 @@ namespace graft::heap {
 inline void storeSlot(void** at, void* p) { __atomic_store_n(at, p, __ATOMIC_RELAXED); }
 inline void* loadSlot(void* const* at) { return __atomic_load_n(at, __ATOMIC_RELAXED); }
 
-struct CacheHead {
-  void** top[kNumClasses];
-  void** end[kNumClasses];
+// Facts of the heap that never change once it has started.
+struct HeapFacts {
+  uint64_t key;  // second word of every free slot; never a canonical address
+  Addr base;
+  base::Atomic<uint64_t>* map;
+};
 
-  void setTop(ClassId c, void** t) { __atomic_store_n(&top[c], t, __ATOMIC_RELAXED); }
+// What malloc and free look at: everything behind the one thread-local pointer, so that neither
+// needs the address of anything else.
+struct CacheHead {
+  void** top[kClassBytes];  // first: an index from the pointer itself is one instruction less
+  void** end[kClassBytes];  // equal to top where the byte is no class
+  HeapFacts heap;
+  size_t limit;  // of the heap, as of the cache's last slow path: an older one is only too small
+  uint64_t magic[kClassBytes];  // kMagic
+  uint8_t fine[kFineSteps];  // kClasses.fine
+
+  void setTop(size_t c, void** t) { __atomic_store_n(&top[c], t, __ATOMIC_RELAXED); }
   void** topForOthers(ClassId c) const { return __atomic_load_n(&top[c], __ATOMIC_RELAXED); }
 };
 
@@ -76,7 +89,7 @@ struct MCache : CacheHead {
     size_t n = kClasses.info[c].cache_max / 8;
     return n < 2 ? 2 : n;
   }
-  void init(uint32_t cache_index);
+  void init(uint32_t cache_index, const HeapFacts& facts);
   void dropAll();  // forgets every slot (fork child: slots of threads that no longer exist)
   uint64_t cachedBytes();
 };

@@ -16,7 +16,9 @@ using ClassId = uint8_t;
 inline constexpr size_t kNumClasses = 73;  // including class 0
 inline constexpr size_t kMaxSmall = 32_KiB;
 inline constexpr size_t kFineLimit = 1024;  // below: table in steps of 16, above: steps of 128
-inline constexpr ClassId kSlowByte = 0xff;  // class byte of a page whose frees need the slow path
+inline constexpr size_t kFineSteps = kFineLimit / 16 + 1;
+inline constexpr ClassId kSlowByte =
+    kNumClasses;  // class byte of a page whose frees need the slow path
 
 constexpr uint32_t classSizeOf(unsigned c) {
   if (c <= 8) return c * 16;
@@ -34,7 +36,7 @@ struct ClassInfo {
 
 struct ClassTables {
   ClassInfo info[kNumClasses];
-  uint8_t fine[kFineLimit / 16 + 1];  // (size + 15) / 16 -> class
+  uint8_t fine[kFineSteps];  // (size + 15) / 16 -> class
   uint8_t coarse[kMaxSmall / 128 + 1];  // (size + 127) / 128 -> class
 };
 
@@ -59,7 +61,7 @@ consteval ClassTables makeTables() {
   ClassTables t{};
   for (unsigned c = 1; c < kNumClasses; c++) t.info[c] = makeClass(c);
   unsigned c = 1;
-  for (size_t i = 0; i <= kFineLimit / 16; i++) {
+  for (size_t i = 0; i < kFineSteps; i++) {
     while (classSizeOf(c) < i * 16) c++;
     t.fine[i] = static_cast<uint8_t>(c);
   }
@@ -80,32 +82,29 @@ constexpr ClassId classFor(size_t size) {
 }
 constexpr uint32_t classSize(ClassId c) { return kClasses.info[c].size; }
 
-// What free() needs to recognise the start of a slot from a page-map entry, indexed by class byte.
-// An entry's low half is the span's offset minus (256 - class), so address minus entry is
-// x = slot offset + 256 - class. x * mul + add equals offset * ceil(2^64 / size) mod 2^64, which is
-// below mul exactly for multiples of size (Lemire, Kaser, Kurz, "Faster remainder by direct
-// computation", 2019). mul 0 (no class, slow byte) passes for no offset.
-struct SlotMagic {
-  uint64_t mul;
-  uint64_t add;
-};
+// What free() needs to recognise the start of a slot, indexed by the class byte of a page-map entry
+// (Lemire, Kaser, Kurz, "Faster remainder by direct computation", 2019). With mul = ceil(2^64 /
+// size) and offset = q * size + r in a span, offset * mul mod 2^64 is q * (mul * size - 2^64),
+// below 2^18, for r = 0, and at least mul, above 2^48, for any other r. For bytes that are no class
+// mul is 2^32: no offset but 0 passes, and for those the cache's stack is always full.
+inline constexpr size_t kClassBytes = kNumClasses + 1;  // values of a class byte
 struct MagicTable {
-  SlotMagic of[256];
+  uint64_t of[kClassBytes];
 };
 consteval MagicTable makeMagic() {
   MagicTable t{};
+  t.of[0] = t.of[kSlowByte] = uint64_t{1} << 32;
   for (unsigned c = 1; c < kNumClasses; c++) {
-    uint64_t size = classSizeOf(c);
-    uint64_t mul = ~uint64_t{0} / size + 1;  // ceil(2^64 / size) for every size >= 2
-    t.of[c] = {mul, uint64_t{0} - mul * (256 - c)};
+    t.of[c] = ~uint64_t{0} / classSizeOf(c) + 1;  // ceil(2^64 / size) for every size >= 2
   }
   return t;
 }
+constexpr bool startsSlot(uint64_t magic, uint64_t offset) { return (offset * magic) >> 32 == 0; }
 inline constexpr MagicTable kMagic = makeMagic();
 
 // Index of the slot that contains byte `offset` of a span of class c.
 constexpr uint32_t slotIndex(ClassId c, uint32_t offset) {
-  return static_cast<uint32_t>((static_cast<unsigned __int128>(kMagic.of[c].mul) * offset) >> 64);
+  return static_cast<uint32_t>((static_cast<unsigned __int128>(kMagic.of[c]) * offset) >> 64);
 }
 
 static_assert(classSizeOf(kNumClasses - 1) == kMaxSmall);

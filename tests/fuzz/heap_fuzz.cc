@@ -136,7 +136,7 @@ class Fuzzer {
     zero_ = false;
     ClassId cls = classFor(size);
     if (!slow_) {
-      if (void* p = mallocFast(*heap_, *cache_, cls)) return p;
+      if (void* p = mallocFast(*cache_, cls)) return p;
     }
     return heap_->allocSmall(*cache_, cls);
   }
@@ -205,7 +205,7 @@ class Fuzzer {
     live_.erase(it);
   }
   bool giveBack(void* p) {
-    if (!slow_ && freeFast(*heap_, *cache_, p)) return true;
+    if (!slow_ && freeFast(*cache_, p)) return true;
     BlockInfo b = heap_->classify(p);
     if (b.kind == AddrKind::kLarge) return heap_->freeLarge(b);
     if (b.kind != AddrKind::kSmall) return false;

@@ -31,7 +31,7 @@ class TestMalloc {
     if (cls == 0) return heap_.allocLarge(size, align, &zero);
     // While a cycle is active every allocation takes the slow path (it allocates black).
     if (!heap_.cycleActive()) {
-      if (void* p = heap::mallocFast(heap_, *cache_, cls)) return p;
+      if (void* p = heap::mallocFast(*cache_, cls)) return p;
     }
     return heap_.allocSmall(*cache_, cls);
   }
@@ -46,7 +46,7 @@ class TestMalloc {
 
   // False: the heap says this is no live block.
   bool free(void* p) {
-    if (heap::freeFast(heap_, *cache_, p)) return true;
+    if (heap::freeFast(*cache_, p)) return true;
     heap::BlockInfo b = heap_.classify(p);
     if (b.kind == heap::AddrKind::kSmall) {
       heap_.freeSmall(*cache_, b);

@@ -98,7 +98,7 @@ TEST(Alloc, SecondFreeLeavesTheFastPathAndIsSeen) {
   Client client(*heap);
   void* p = client.alloc(64);
   EXPECT_TRUE(client.free(p));
-  EXPECT_FALSE(freeFast(*heap, client.cache(), p));
+  EXPECT_FALSE(freeFast(client.cache(), p));
   EXPECT_EQ(heap->classify(p).kind, AddrKind::kFreeSlot);
   EXPECT_FALSE(client.free(p));
   client.drain();
@@ -132,7 +132,7 @@ TEST(Alloc, WriteAfterFreeIsReportedAtReuse) {
   void* p = client.alloc(64);
   client.free(p);
   static_cast<uint64_t*>(p)[1] = 7;
-  EXPECT_EQ(mallocFast(*heap, client.cache(), classFor(64)), nullptr);
+  EXPECT_EQ(mallocFast(client.cache(), classFor(64)), nullptr);
   EXPECT_NE(client.alloc(64), p) << "whoever wrote to it may do so again";
   heap.expectMisuses(1);
 }

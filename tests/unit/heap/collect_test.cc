@@ -191,14 +191,14 @@ TEST_F(Collect, AcknowledgingGivesUpSlowSlotsOnly) {
   EXPECT_FALSE(heap->allAcknowledged());
   EXPECT_EQ(client.cache().count(classFor(64)), had);
   EXPECT_EQ(spanOf(*heap, keep)->slow.loadRelaxed(), 1u);
-  EXPECT_FALSE(freeFast(*heap, client.cache(), keep)) << "class bytes are slow";
+  EXPECT_FALSE(freeFast(client.cache(), keep)) << "class bytes are slow";
   heap->acknowledge(client.cache());
   EXPECT_TRUE(heap->allAcknowledged());
   EXPECT_EQ(client.cache().count(classFor(64)), 0u);
   EXPECT_EQ(heap->sweepAll(), 0u);
   // Swept spans are fast again, and their slots may be cached again.
   EXPECT_EQ(spanOf(*heap, keep)->slow.loadRelaxed(), 0u);
-  EXPECT_TRUE(freeFast(*heap, client.cache(), keep));
+  EXPECT_TRUE(freeFast(client.cache(), keep));
   heap->acknowledge(client.cache());
   EXPECT_EQ(client.cache().count(classFor(64)), 1u);
   heap->endCycle();
@@ -228,7 +228,7 @@ TEST_F(Collect, SlotsRefilledWhileMarkingAreNotSweptWhenPoppedFast) {
   for (int i = 0; i < 20; i++) fresh.push_back(client.alloc(64));
   ASSERT_NE(client.cache().count(classFor(64)), 0u);
   heap->finishMark(SweepMode::kReclaim);
-  while (void* p = mallocFast(*heap, client.cache(), classFor(64))) fresh.push_back(p);
+  while (void* p = mallocFast(client.cache(), classFor(64))) fresh.push_back(p);
   heap->acknowledge(client.cache());
   heap->sweepAll();
   heap->endCycle();
@@ -243,7 +243,7 @@ TEST_F(Collect, SlotsFreedWhileMarkingAreNotSweptWhenPoppedFast) {
   heap->blackenCaches();
   client.free(p);
   heap->finishMark(SweepMode::kReclaim);
-  void* q = mallocFast(*heap, client.cache(), classFor(64));
+  void* q = mallocFast(client.cache(), classFor(64));
   EXPECT_EQ(q, p);
   heap->acknowledge(client.cache());
   heap->sweepAll();

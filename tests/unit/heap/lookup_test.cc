@@ -101,7 +101,7 @@ TEST(Classify, LiveBlockThatHoldsTheKey) {
   Client client(*heap);
   uint64_t* p = static_cast<uint64_t*>(client.alloc(64));
   p[1] = heap->key;
-  EXPECT_FALSE(freeFast(*heap, client.cache(), p)) << "the fast path cannot know";
+  EXPECT_FALSE(freeFast(client.cache(), p)) << "the fast path cannot know";
   EXPECT_EQ(heap->classify(p).kind, AddrKind::kSmall);
   ObjectRef o;
   ASSERT_TRUE(heap->findObject(addrOf(p), &o));

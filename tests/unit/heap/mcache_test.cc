@@ -14,7 +14,7 @@ namespace {
 std::unique_ptr<MCache> newCache() {
   auto c = std::make_unique<MCache>();
   memset(static_cast<void*>(c.get()), 0, sizeof *c);  // as fresh pages are
-  c->init(7);
+  c->init(7, {});
   return c;
 }
 
@@ -41,6 +41,14 @@ TEST(MCache, StartsEmptyWithASmallCapacity) {
   EXPECT_EQ(c->cachedBytes(), 0u);
 }
 
+TEST(MCache, StackOfNoClassIsFull) {
+  auto c = newCache();
+  for (size_t none : {size_t{0}, size_t{kSlowByte}}) {
+    EXPECT_EQ(c->top[none], c->end[none]);
+    EXPECT_EQ(*c->top[none], noSlot());
+  }
+}
+
 TEST(MCache, CountsAndDrops) {
   auto c = newCache();
   char slots[3][64];
@@ -63,25 +71,25 @@ TEST(MCache, EmptyViewTakesAndGivesNothing) {
   void* live = client.alloc(100);
   CacheHead& empty =
       const_cast<CacheHead&>(kEmptyCache);  // in read-only memory: a write would crash
-  for (unsigned c = 0; c < kNumClasses; c++) {
-    EXPECT_EQ(mallocFast(*heap, empty, static_cast<ClassId>(c)), nullptr);
+  for (unsigned c = 0; c < kClassBytes; c++) {
+    EXPECT_EQ(mallocFast(empty, c), nullptr);
     EXPECT_EQ(empty.top[c], empty.end[c]);
   }
-  EXPECT_FALSE(freeFast(*heap, empty, live));
+  EXPECT_FALSE(freeFast(empty, live));
   EXPECT_TRUE(client.free(live));
   EXPECT_NE(kNoSlot.words[1], heap->key);
-  EXPECT_NE(kNoSlot.words[1], 0u) << "the key of a heap that has not started";
+  EXPECT_NE(kNoSlot.words[1], kEmptyCache.heap.key);
 }
 
-// Before start the key is 0 and nothing lies in the heap.
+// A thread that has no cache yet sees no heap.
 TEST(MCache, HeapBeforeStartServesNothing) {
   auto heap = std::make_unique<Heap>();
   EXPECT_FALSE(heap->ready());
   CacheHead& empty = const_cast<CacheHead&>(kEmptyCache);
-  EXPECT_EQ(mallocFast(*heap, empty, 3), nullptr);
+  EXPECT_EQ(mallocFast(empty, 3), nullptr);
   alignas(16) char x[64] = {};
-  EXPECT_FALSE(freeFast(*heap, empty, x));
-  EXPECT_FALSE(freeFast(*heap, empty, nullptr));
+  EXPECT_FALSE(freeFast(empty, x));
+  EXPECT_FALSE(freeFast(empty, nullptr));
   EXPECT_EQ(usableFast(*heap, x), 0u);
 }
 

@@ -99,12 +99,12 @@ class Client {
       return p;
     }
     ClassId cls = classFor(size);
-    void* p = slow_ ? nullptr : mallocFast(heap_, *cache_, cls);
+    void* p = slow_ ? nullptr : mallocFast(*cache_, cls);
     return p != nullptr ? p : heap_.allocSmall(*cache_, cls);
   }
   // False when the address is no live block.
   bool free(void* p) {
-    if (!slow_ && freeFast(heap_, *cache_, p)) return true;
+    if (!slow_ && freeFast(*cache_, p)) return true;
     BlockInfo b = heap_.classify(p);
     if (b.kind == AddrKind::kLarge) return heap_.freeLarge(b);
     if (b.kind != AddrKind::kSmall) return false;
