@@ -88,10 +88,13 @@ void* allocate(size_t size, size_t align, bool* zero, const void* caller) {
   size_t room = checked() ? size + heap::kGuardBytes : size;
   void* p = nullptr;
   bool fresh = false;
-  if (ClassId cls = classForAligned(room, align < 16 ? 16 : align); cls != 0) {
+  if (align < 16) align = 16;
+  if (ClassId cls = classForAligned(room, align); cls != 0) {
     auto take = [&](heap::MCache& c) { return rt.heap.allocSmall(c, cls); };
     p = rt.withCache(take);
     if (p == nullptr && relieve()) p = rt.withCache(take);
+    if (p == nullptr)
+      p = rt.withCache([&](heap::MCache& c) { return rt.heap.allocLarger(c, &cls, align); });
     room = heap::classSize(cls);
   } else {
     if (heap::MCache* own = runtime::t_heap.own) rt.heap.checkTops(*own);

@@ -80,6 +80,17 @@ void* Heap::allocSmall(MCache& c, ClassId cls) {
   return p;
 }
 
+void* Heap::allocLarger(MCache& c, ClassId* cls, size_t align) {
+  for (size_t i = *cls + size_t{1}; i < kNumClasses; i++) {
+    ClassId larger = static_cast<ClassId>(i);
+    if (classSize(larger) % align != 0) continue;
+    if (c.empty(larger) && refill(c, larger, 1, From::kListedSpans) == 0) continue;
+    *cls = larger;
+    return allocSmall(c, larger);
+  }
+  return nullptr;
+}
+
 void Heap::freeSmall(MCache& c, const BlockInfo& b) {
   uint64_t* p = reinterpret_cast<uint64_t*>(b.base);
   if (check_level_ > 0) fillFreed(p, b.size);

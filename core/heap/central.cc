@@ -111,12 +111,12 @@ uint32_t Heap::takeFrom(Span* s, void** out, uint32_t want) {
 }
 
 // Up to `want` slots of a class, from listed spans first. Class lock held.
-uint32_t Heap::takeSlots(ClassId cls, void** out, uint32_t want) {
+uint32_t Heap::takeSlots(ClassId cls, void** out, uint32_t want, From from) {
   MCentral& m = central[cls];
   uint32_t n = 0;
   SpanId at = m.head;
   while (n < want) {
-    Span* s = at != 0 ? space.span(at) : newSpan(cls);
+    Span* s = at != 0 ? space.span(at) : from == From::kAnywhere ? newSpan(cls) : nullptr;
     if (s == nullptr) break;
     at = s->next;
     if (s->sweepgen.loadRelaxed() != sweepgen_.loadRelaxed()) {
@@ -133,11 +133,11 @@ uint32_t Heap::takeSlots(ClassId cls, void** out, uint32_t want) {
 }
 
 // Pushes up to `want` slots onto the empty stack of class cls; returns how many.
-uint32_t Heap::refill(MCache& c, ClassId cls, uint32_t want) GRAFT_NO_LOCK_ANALYSIS {
+uint32_t Heap::refill(MCache& c, ClassId cls, uint32_t want, From from) GRAFT_NO_LOCK_ANALYSIS {
   void* got[128];
   bool locked = !base::planted(base::Plant::kUnlockedRefill);
   if (locked) central[cls].mu.lock();
-  uint32_t n = takeSlots(cls, got, want);
+  uint32_t n = takeSlots(cls, got, want, from);
   if (locked) central[cls].mu.unlock();
   // Lowest address on top: slots go out in address order, so pages are first touched in order.
   void** top = c.top[cls];

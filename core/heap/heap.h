@@ -77,6 +77,9 @@ class Heap {
 
   // ---- allocation with a cache in hand; nullptr: out of memory
   void* allocSmall(MCache& c, ClassId cls);
+  // Memory is exhausted: a slot of the next larger class with a free one whose slots are multiples
+  // of align, so that no free byte is out of a small request's reach. *cls becomes that class.
+  void* allocLarger(MCache& c, ClassId* cls, size_t align);
   void* allocLarge(size_t size, size_t align, bool* zero);
   void freeSmall(MCache& c, const BlockInfo& b);
   bool freeLarge(const BlockInfo& b);
@@ -172,8 +175,10 @@ class Heap {
  private:
   friend struct TestPeer;
 
-  uint32_t refill(MCache& c, ClassId cls, uint32_t want);
-  uint32_t takeSlots(ClassId cls, void** out, uint32_t want) GRAFT_REQUIRES(central[cls].mu);
+  enum class From : uint8_t { kAnywhere, kListedSpans };
+  uint32_t refill(MCache& c, ClassId cls, uint32_t want, From from = From::kAnywhere);
+  uint32_t takeSlots(ClassId cls, void** out, uint32_t want, From from)
+      GRAFT_REQUIRES(central[cls].mu);
   uint32_t takeFrom(Span* s, void** out, uint32_t want)
       GRAFT_REQUIRES(central[s->cls.loadRelaxed()].mu);
   void openPage(Span* s, uint32_t page_index);

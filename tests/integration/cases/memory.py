@@ -57,6 +57,14 @@ def with_checks(context):
                     {"GRAFT_HEAP_CHECK": "1"})
 
 
+@CASES("memory.no-more-means-no-more")
+def no_more(context):
+    command = [context.program("exhaust_exact.c")]
+    native, graft = context.native(command), context.graft(command)
+    check(native.status == 0, native.text())
+    check((graft.status, graft.out) == (0, native.out), graft.text())
+
+
 @CASES("memory.no-more-mappings")
 def no_mappings(context):
     """max_map_count reached by the program itself: no setting of the system has to change. How much
