@@ -20,6 +20,33 @@ constexpr int kMallocArenaTest = -7, kMallocArenaMax = -8, kMallocMxfast = 1;
 constexpr int kMaxFast = 80 * static_cast<int>(sizeof(size_t)) / 4;
 
 uint64_t bytes(uint64_t pages) { return pages << kPageShift; }
+uint64_t usedSlots(const heap::ClassStats& c) {
+  uint64_t out = c.slots - c.free;
+  return out > c.cached ? out - c.cached : 0;
+}
+
+// Where memory is held that no block is in: per size class, what is resident against what is used.
+void writeClasses(const heap::HeapStats& s) {
+  base::Line out;
+  out.str("graft, size classes with spans:\n");
+  out.str("        size       spans        used      cached        free");
+  out.str("  open (KiB)    of (KiB)\n");
+  for (size_t i = 1; i < heap::kNumClasses; i++) {
+    const heap::ClassStats& c = s.classes[i];
+    if (c.spans == 0) continue;
+    const uint64_t row[] = {heap::classSize(static_cast<heap::ClassId>(i)),
+                            c.spans,
+                            usedSlots(c),
+                            c.cached,
+                            c.free,
+                            bytes(c.open) >> 10,
+                            bytes(c.pages) >> 10};
+    for (uint64_t v : row) out.column(v, 11);
+    out.nl();
+    os::writeAll(2, out.data(), out.size());
+    out.clear();
+  }
+}
 
 }  // namespace
 
@@ -68,6 +95,7 @@ void mallocStats() {
   row("caches          ", s.caches);
   row("caches in use   ", s.caches_owned);
   os::writeAll(2, out.data(), out.size());
+  writeClasses(s);
 }
 
 int mallocInfo(int options, FILE* out) {
@@ -78,9 +106,18 @@ int mallocInfo(int options, FILE* out) {
   heap::HeapStats s = rt.heap.stats();
   uint64_t system = bytes(s.pages.small_pages + s.pages.dirty_pages);
   uint64_t rest = system > s.small_used ? system - s.small_used : 0;
+  fprintf(out, "<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n");
+  for (size_t i = 1; i < heap::kNumClasses; i++) {
+    const heap::ClassStats& c = s.classes[i];
+    if (c.free == 0) continue;  // as glibc: free chunks by size
+    uint64_t size = heap::classSize(static_cast<heap::ClassId>(i));
+    fprintf(out, "  <size from=\"%lu\" to=\"%lu\" total=\"%lu\" count=\"%lu\"/>\n",
+            i > 1 ? uint64_t{heap::classSize(static_cast<heap::ClassId>(i - 1))} + 1 : 1, size,
+            c.free * size, c.free);
+  }
   fprintf(
       out,
-      "<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n</sizes>\n"
+      "</sizes>\n"
       "<total type=\"fast\" count=\"0\" size=\"%lu\"/>\n"
       "<total type=\"rest\" count=\"%lu\" size=\"%lu\"/>\n"
       "<system type=\"current\" size=\"%lu\"/>\n<system type=\"max\" size=\"%lu\"/>\n"

@@ -29,6 +29,14 @@ Line& Line::udec(uint64_t v) {
   return *this;
 }
 
+Line& Line::column(uint64_t v, size_t width) {
+  size_t digits = 1;
+  for (uint64_t rest = v; rest >= 10; rest /= 10) digits++;
+  chr(' ');
+  for (; digits < width; digits++) chr(' ');
+  return udec(v);
+}
+
 Line& Line::hex(uint64_t v) {
   str("0x");
   int shift = 60;

@@ -18,6 +18,7 @@ class Line {
   Line& str(const char* s, size_t n);
   Line& dec(int64_t v);
   Line& udec(uint64_t v);
+  Line& column(uint64_t v, size_t width);  // right-aligned, a blank in front
   Line& hex(uint64_t v);            // with 0x in front
   Line& ptr(const void* p) { return hex(reinterpret_cast<uintptr_t>(p)); }
   Line& bytes(uint64_t v);          // "48 B", "64 KiB", "3 MiB": exact multiples only

@@ -54,8 +54,18 @@ struct ObjectRef {
 enum class Phase : uint32_t { kIdle, kMarking, kSweeping };
 enum class SweepMode : uint8_t { kDetect, kReclaim };
 
+struct ClassStats {
+  uint64_t spans = 0;
+  uint64_t slots = 0;   // in all spans
+  uint64_t free = 0;    // in spans, not in caches
+  uint64_t cached = 0;
+  uint64_t pages = 0;   // of all spans
+  uint64_t open = 0;    // of these, in use by slots; the others are not resident
+};
+
 struct HeapStats {
   MHeapStats pages;
+  ClassStats classes[kNumClasses];
   uint64_t metadata_bytes = 0;
   uint64_t small_used = 0;       // bytes of slots handed out or cached
   uint64_t small_free = 0;       // bytes of free slots in spans

@@ -19,17 +19,29 @@ HeapStats Heap::stats() {
     }
     if (state != SpanState::kSmall) return;
     st.spans++;
-    uint64_t size = classSize(s->cls.loadRelaxed()), free = 0;
+    ClassStats& of = st.classes[s->cls.loadRelaxed()];
+    of.spans++;
+    of.slots += s->nelems.loadRelaxed();
+    of.pages += s->npages.loadRelaxed();
+    of.open += base::popcount(s->open_pages.loadRelaxed());
     for (uint32_t w = 0; w < s->bitWords(); w++)
-      free += base::popcount(s->freeBits()[w].loadRelaxed());
-    st.small_free += free * size;
-    st.small_used += (s->nelems.loadRelaxed() - free) * size;
+      of.free += base::popcount(s->freeBits()[w].loadRelaxed());
   });
   caches.forEach([&](MCache& c) {
-    st.cached += c.cachedBytes();
+    for (size_t i = 1; i < kNumClasses; i++) {
+      ClassId cls = static_cast<ClassId>(i);
+      st.classes[i].cached += static_cast<uint64_t>(c.topForOthers(cls) - c.floor(cls));
+    }
     st.refills += c.refills;
     st.flushes += c.flushes;
   });
+  for (size_t i = 1; i < kNumClasses; i++) {
+    uint64_t size = classSize(static_cast<ClassId>(i));
+    const ClassStats& of = st.classes[i];
+    st.small_free += of.free * size;
+    st.small_used += (of.slots - of.free) * size;
+    st.cached += of.cached * size;
+  }
   if (st.cached > st.small_used) st.cached = st.small_used;  // read at slightly different times
   st.small_used -= st.cached;
   st.caches = caches.made();

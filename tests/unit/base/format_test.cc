@@ -33,6 +33,11 @@ TEST(Line, Numbers) {
   EXPECT_EQ(text(Line().ptr(nullptr)), "0x0");
 }
 
+TEST(Line, ColumnsAreRightAligned) {
+  Line line;
+  EXPECT_STREQ(line.column(0, 3).column(12345, 3).column(7, 1).c_str(), "   0 12345 7");
+}
+
 TEST(Line, BytesInTheLargestExactUnit) {
   EXPECT_EQ(text(Line().bytes(0)), "0 B");
   EXPECT_EQ(text(Line().bytes(48)), "48 B");

@@ -43,6 +43,16 @@ TEST(Stats, AddUpAtEveryStep) {
     ASSERT_LE(slots, st.pages.small_pages << kPageShift);
     ASSERT_GE(slots * 100, (st.pages.small_pages << kPageShift) * 80) << "tails are short";
     ASSERT_EQ(heap.pagesAddUp(), "");
+    uint64_t in_slots = 0, open = 0;
+    for (size_t c = 1; c < kNumClasses; c++) {
+      const ClassStats& of = st.classes[c];
+      ASSERT_EQ(of.cached, client.cache().count(static_cast<ClassId>(c)));
+      ASSERT_LE(of.open, of.pages);
+      in_slots += (of.slots - of.free - of.cached) * classSize(static_cast<ClassId>(c));
+      open += of.open;
+    }
+    ASSERT_EQ(in_slots, small);
+    ASSERT_GE(open << kPageShift, small) << "what is used lies on open pages";
   }
   HeapStats st = heap->stats();
   EXPECT_GT(st.refills, 0u);
