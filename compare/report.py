@@ -109,7 +109,7 @@ def how(runs):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="?", default=run.HERE / "out/runs.jsonl")
+    parser.add_argument("runs", nargs="?", default=run.RUNS)
     parser.add_argument("--base", default="jemalloc", help="ratios are to this malloc")
     parser.add_argument("--subject", default="graft", help="the malloc that is held against its peers")
     parser.add_argument("--html", help="write the page with plots here")

@@ -3,7 +3,7 @@
 JSON per run to a file. Runs are interleaved: in every round each command runs once under every malloc,
 and the order of the mallocs rotates, so that a machine that slows down slows all of them.
 
-  compare/run.py                                  # everything, 5 rounds, compare/out/runs.jsonl
+  compare/run.py                                  # everything, 5 rounds, build/compare/out/
   compare/run.py --only 'larson|phases' --libs glibc,graft --repeat 3
   compare/run.py --lib graft-old=/tmp/libgraft.so --libs graft,graft-old
   compare/run.py --commands suite.toml            # commands of one's own, see commands.py
@@ -27,6 +27,8 @@ import commands
 import libraries
 
 HERE = pathlib.Path(__file__).resolve().parent
+BUILD = HERE.parent / "build"
+RUNS = BUILD / "compare/out/runs.jsonl"
 TAIL = 64 * 1024  # of a command's output, searched for its figures
 
 
@@ -178,8 +180,8 @@ def choose(args, inputs):
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", default=HERE.parent / "build", help="the build tree")
-    parser.add_argument("--out", default=HERE / "out/runs.jsonl", help="the file of runs")
+    parser.add_argument("--build", default=BUILD, help="the build tree")
+    parser.add_argument("--out", default=RUNS, help="the file of runs")
     parser.add_argument("--libs", help="comma list of mallocs; default " + ",".join(libraries.DEFAULT))
     parser.add_argument("--lib", action="append", default=[], metavar="NAME=PATH",
                         help="where a malloc is, or a further one")
@@ -224,7 +226,7 @@ def run_all(chosen, mallocs, runs, repeat, launch):
 
 def main(arguments=None):
     args = parse(arguments)
-    inputs = HERE / "out/inputs"
+    inputs = pathlib.Path(args.build) / "compare/out/inputs"
     try:
         chosen, mallocs, messages = choose(args, inputs)
     except commands.Wrong as problem:
@@ -256,7 +258,14 @@ def main(arguments=None):
     return 1 if failed else 0
 
 
+def stop(*_):
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    # So that the command under way ends too: it has a session of its own.
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

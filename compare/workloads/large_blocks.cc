@@ -8,7 +8,7 @@ using namespace workload;
 
 namespace {
 
-constexpr size_t kAllocations = 6'000;
+constexpr size_t kAllocations = 2'000;
 constexpr size_t kThreads = 2;
 constexpr size_t kSlots = 24;
 constexpr size_t kSmallestLarge = 64 * kKiB;
