@@ -61,6 +61,11 @@ std::optional<int> parseArguments(CLI::App& app, const std::vector<std::string>&
   return std::nullopt;
 }
 
+int exitCodeOf(Target::State state) {
+  if (state == Target::State::kNotFound) return kExitNotFound;
+  return state == Target::State::kNotExecutable ? kExitNotExecutable : kExitOwnFailure;
+}
+
 std::vector<std::string> programOf(const CLI::App& app, std::string& unknown) {
   std::vector<std::string> program = app.remaining();
   unknown.clear();

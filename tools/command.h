@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tools/target.h"
+
 namespace graft::tools {
 
 // As env(1) and timeout(1): a program that was started returns its own code.
@@ -39,6 +41,9 @@ inline constexpr Command kCommands[] = {
 
 // Prints "graft COMMAND: message" as one line and returns kExitOwnFailure.
 int fail(std::string_view command, std::string_view message);
+
+// The code with which a command refuses a program that is not Target::State::kOk.
+int exitCodeOf(Target::State state);
 
 // Parses args[1..] into `app`. Empty: go on. Else the exit code: 0 after help, 125 after one line.
 std::optional<int> parseArguments(CLI::App& app, const std::vector<std::string>& args);

@@ -44,24 +44,24 @@ std::string problemOf(const std::string& path) {
   return "";
 }
 
-Library checked(const std::string& path) {
+}  // namespace
+
+Library checkedLibrary(const std::string& path) {
   std::string full = absolutePath(path);
   return {full, problemOf(full)};
 }
 
-}  // namespace
-
 Library findLibrary(const std::string& explicit_path) {
-  if (!explicit_path.empty()) return checked(explicit_path);
+  if (!explicit_path.empty()) return checkedLibrary(explicit_path);
   const char* from_env = std::getenv("GRAFT_LIB");
-  if (from_env != nullptr && *from_env != '\0') return checked(from_env);
+  if (from_env != nullptr && *from_env != '\0') return checkedLibrary(from_env);
   std::error_code error;
   fs::path self = fs::read_symlink("/proc/self/exe", error);
   if (error) return {"", "/proc/self/exe cannot be read; name the library with --lib"};
   fs::path here = self.parent_path();
   fs::path lib = here.parent_path() / "lib";
   for (const fs::path& place : {here / kName, lib / "graft" / kName, lib / kName}) {
-    if (fs::exists(place, error)) return checked(place.string());
+    if (fs::exists(place, error)) return checkedLibrary(place.string());
   }
   return {"", fmt::format("libgraft.so is neither in {} nor in {} or {}; name it with --lib or "
                           "GRAFT_LIB",
@@ -85,6 +85,22 @@ std::vector<std::string> preloadItems(std::string_view text, bool in_file) {
   }
   if (!item.empty()) items.push_back(std::move(item));
   return items;
+}
+
+std::string findLibraryFile(const std::string& item) {
+  std::error_code error;
+  if (item.find('/') != std::string::npos) return fs::exists(item, error) ? item : "";
+  const char* extra = std::getenv("LD_LIBRARY_PATH");
+  std::vector<std::string> folders = preloadItems(extra != nullptr ? extra : "", false);
+  for (const char* folder : {"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64",
+                             "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"}) {
+    folders.emplace_back(folder);
+  }
+  for (const std::string& folder : folders) {
+    std::string path = folder + "/" + item;
+    if (fs::exists(path, error)) return path;
+  }
+  return "";
 }
 
 std::string preloadWith(const std::string& library, const char* current) {

@@ -49,22 +49,6 @@ std::string chosenWord(const std::string& text) {
   return text.substr(begin + 1, end - begin - 1);
 }
 
-std::string findLibraryFile(const std::string& item) {
-  std::error_code error;
-  if (item.find('/') != std::string::npos) return fs::exists(item, error) ? item : "";
-  const char* extra = std::getenv("LD_LIBRARY_PATH");
-  std::vector<std::string> folders = preloadItems(extra != nullptr ? extra : "", false);
-  for (const char* folder : {"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64",
-                             "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"}) {
-    folders.emplace_back(folder);
-  }
-  for (const std::string& folder : folders) {
-    std::string path = folder + "/" + item;
-    if (fs::exists(path, error)) return path;
-  }
-  return "";
-}
-
 }  // namespace
 
 std::string mallocOf(const std::string& library) {
