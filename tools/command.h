@@ -15,6 +15,7 @@ namespace graft::tools {
 
 // As env(1) and timeout(1): a program that was started returns its own code.
 inline constexpr int kExitDegraded = 1;         // graft doctor: something is off
+inline constexpr int kExitWorse = 1;            // graft compare: worse than the baseline
 inline constexpr int kExitOwnFailure = 125;     // graft itself failed or refused
 inline constexpr int kExitNotExecutable = 126;  // the program was found but cannot be executed
 inline constexpr int kExitNotFound = 127;       // the program was not found
@@ -25,6 +26,7 @@ using CommandFn = int (*)(const std::vector<std::string>& args);
 int runCommand(const std::vector<std::string>& args);
 int optionsCommand(const std::vector<std::string>& args);
 int doctorCommand(const std::vector<std::string>& args);
+int compareCommand(const std::vector<std::string>& args);
 
 struct Command {
   const char* name;
@@ -34,6 +36,7 @@ struct Command {
 
 inline constexpr Command kCommands[] = {
     {"run", runCommand, "start a program on graft"},
+    {"compare", compareCommand, "run a program under graft and other mallocs, and compare"},
     {"options", optionsCommand, "list the options, their variables and their values"},
     {"doctor", doctorCommand,
      "tell whether graft can be fully on here, and what stands in the way"},
