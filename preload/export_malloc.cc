@@ -35,7 +35,11 @@ GRAFT_EXPORT void* calloc(size_t count, size_t size) {
   return p;
 }
 
-GRAFT_EXPORT void* realloc(void* p, size_t size) { return shims::reallocAny(p, size); }
+GRAFT_EXPORT void* realloc(void* p, size_t size) {
+  if (p == nullptr) return malloc(size);
+  void* to = shims::fastRealloc(p, size);
+  return __builtin_expect(to != nullptr, 1) ? to : shims::reallocAny(p, size);
+}
 
 GRAFT_EXPORT void* reallocarray(void* p, size_t count, size_t size) {
   size_t total;
@@ -43,22 +47,26 @@ GRAFT_EXPORT void* reallocarray(void* p, size_t count, size_t size) {
     errno = ENOMEM;
     return nullptr;
   }
-  return shims::reallocAny(p, total);
+  return realloc(p, total);
 }
 
 // OpenBSD and FreeBSD: as reallocarray and realloc, but the block is freed on failure.
 GRAFT_EXPORT void* reallocf(void* p, size_t size) {
-  void* to = shims::reallocAny(p, size);
+  void* to = realloc(p, size);
   if (to == nullptr && size != 0) free(p);
   return to;
 }
 
-GRAFT_EXPORT void* memalign(size_t align, size_t size) { return shims::memalignAny(align, size); }
-GRAFT_EXPORT void* aligned_alloc(size_t align, size_t size) {
-  return shims::memalignAny(align, size);
+GRAFT_EXPORT void* memalign(size_t align, size_t size) {
+  void* p = shims::fastAligned(align, size);
+  return __builtin_expect(p != nullptr, 1) ? p : shims::memalignAny(align, size);
 }
+GRAFT_EXPORT void* aligned_alloc(size_t align, size_t size) { return memalign(align, size); }
 GRAFT_EXPORT int posix_memalign(void** out, size_t align, size_t size) {
-  return shims::posixMemalign(out, align, size);
+  void* p = align >= sizeof(void*) ? shims::fastAligned(align, size) : nullptr;
+  if (__builtin_expect(p == nullptr, 0)) return shims::posixMemalign(out, align, size);
+  *out = p;
+  return 0;
 }
 GRAFT_EXPORT void* valloc(size_t size) { return shims::memalignAny(kOsPage, size); }
 GRAFT_EXPORT void* pvalloc(size_t size) {
@@ -93,13 +101,11 @@ GRAFT_EXPORT struct mallinfo mallinfo() { return shims::mallinfoAny(); }
 // for blocks that graft did not hand out (real.cc).
 GRAFT_EXPORT void* __libc_malloc(size_t size) { return malloc(size); }
 GRAFT_EXPORT void* __libc_calloc(size_t n, size_t size) { return calloc(n, size); }
-GRAFT_EXPORT void* __libc_realloc(void* p, size_t size) { return shims::reallocAny(p, size); }
+GRAFT_EXPORT void* __libc_realloc(void* p, size_t size) { return realloc(p, size); }
 GRAFT_EXPORT void __libc_free(void* p) { free(p); }
-GRAFT_EXPORT void* __libc_memalign(size_t align, size_t size) {
-  return shims::memalignAny(align, size);
-}
+GRAFT_EXPORT void* __libc_memalign(size_t align, size_t size) { return memalign(align, size); }
 GRAFT_EXPORT void* __libc_valloc(size_t size) { return valloc(size); }
 GRAFT_EXPORT void* __libc_pvalloc(size_t size) { return pvalloc(size); }
 GRAFT_EXPORT int __posix_memalign(void** out, size_t align, size_t size) {
-  return shims::posixMemalign(out, align, size);
+  return posix_memalign(out, align, size);
 }

@@ -61,15 +61,6 @@ uint16_t siteHash(const void* caller) {
   return static_cast<uint16_t>((reinterpret_cast<uint64_t>(caller) * 0x9e3779b97f4a7c15u) >> 48);
 }
 
-// The class that serves a request, 0 for whole pages. Slots lie at multiples of their size from a
-// page boundary, so a size that is a multiple of the alignment aligns every slot.
-ClassId classForAligned(size_t size, size_t align) {
-  if (size > heap::kMaxSmall || align > kPageSize) return 0;
-  unsigned c = heap::classFor(size);
-  while (c < heap::kNumClasses && heap::classSize(static_cast<ClassId>(c)) % align != 0) c++;
-  return c < heap::kNumClasses ? static_cast<ClassId>(c) : ClassId{0};
-}
-
 // Memory is short: what this thread has cached, and what lies half used, may make the difference.
 bool relieve() {
   rt.withCache([](heap::MCache& c) -> void* {
@@ -89,7 +80,7 @@ void* allocate(size_t size, size_t align, bool* zero, const void* caller) {
   void* p = nullptr;
   bool fresh = false;
   if (align < 16) align = 16;
-  if (ClassId cls = classForAligned(room, align); cls != 0) {
+  if (ClassId cls = heap::classForAligned(room, align); cls != 0) {
     auto take = [&](heap::MCache& c) { return rt.heap.allocSmall(c, cls); };
     p = rt.withCache(take);
     if (p == nullptr && relieve()) p = rt.withCache(take);

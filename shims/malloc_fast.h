@@ -29,6 +29,36 @@ namespace graft::shims {
   if (__builtin_expect(!fastFree(p), 0)) freeSized(p, size);
 }
 
+// A small block with an alignment that is a power of two up to a page; null: take the slow path.
+[[gnu::always_inline]] inline void* fastAligned(size_t align, size_t size) {
+  if (__builtin_expect(!isPow2(align) || align > kPageSize || size > heap::kMaxSmall, 0))
+    return nullptr;
+  heap::ClassId cls = heap::classForAligned(size, align);
+  return __builtin_expect(cls != 0, 1) ? heap::mallocFast(*runtime::t_heap.fast, cls) : nullptr;
+}
+
+// Copies n bytes from slot to slot, rounded up to the 16 that every slot is a multiple of.
+[[gnu::always_inline]] inline void copySlot(void* to, const void* from, size_t n) {
+  if (__builtin_expect(n > 1024, 0)) return base::copyBytes(to, from, n);
+  using Two = uint64_t __attribute__((vector_size(16)));
+  for (size_t i = 0; i < (n + 15) / 16; i++)
+    static_cast<Two*>(to)[i] = static_cast<const Two*>(from)[i];
+}
+
+// realloc() from slot to slot; null: take the slow path. A block that would shrink below half of
+// its slot moves, any other that fits stays.
+inline void* fastRealloc(void* p, size_t size) {
+  size_t cls = heap::liveClassFast(*runtime::t_heap.fast, p);
+  if (cls == 0 || size == 0) return nullptr;
+  size_t have = heap::classSize(static_cast<heap::ClassId>(cls));
+  if (size <= have && size >= have / 2) return p;
+  void* to = fastMalloc(size);
+  if (to == nullptr) return nullptr;
+  copySlot(to, p, size < have ? size : have);
+  if (!fastFree(p)) freeSlow(p);
+  return to;
+}
+
 // Usable size by the page map alone; 0: ask usableSizeSlow(). Checked blocks know their exact size.
 [[gnu::always_inline]] inline size_t fastUsableSize(const void* p) {
   return __builtin_expect(runtime::rt.slowMode(), 0) ? 0 : heap::usableFast(runtime::rt.heap, p);

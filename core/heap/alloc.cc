@@ -59,12 +59,11 @@ void Heap::slowOp(MCache& c) {
 void* Heap::allocSmall(MCache& c, ClassId cls) {
   if (c.empty(cls) || check_level_ > 1 || stress_every_ != 0) slowOp(c);
   if (c.empty(cls)) {
-    size_t cap = c.capacity(cls), most = kClasses.info[cls].cache_max;
-    c.refills++;
-    if (refill(c, cls, static_cast<uint32_t>(cap / 2)) == 0) return nullptr;
     // A class that keeps running dry deserves a larger stack.
-    if (c.refilled[cls] < 255) c.refilled[cls]++;
-    if (cap < most && c.refilled[cls] % 4 == 0) c.setCapacity(cls, cap * 2 < most ? cap * 2 : most);
+    if (++c.refilled[cls] % 4 == 0) c.grow(cls);
+    c.flushed[cls] = 0;
+    c.refills++;
+    if (refill(c, cls, static_cast<uint32_t>(c.capacity(cls) / 2)) == 0) return nullptr;
   }
   void** top = c.top[cls];
   uint64_t* p = static_cast<uint64_t*>(*top);
@@ -103,13 +102,13 @@ void Heap::freeSmall(MCache& c, const BlockInfo& b) {
   }
   if (c.top[b.cls] == c.end[b.cls]) {
     // A thread that only frees gives everything back and shrinks to the starting capacity: it
-    // hoards nothing, and still flushes in batches.
-    size_t have = c.count(b.cls), least = MCache::startCapacity(b.cls);
-    bool only_frees = c.refilled[b.cls] == 0;
-    c.refilled[b.cls] = 0;
-    size_t n = only_frees ? have : (have + 1) / 2;
-    if (have != 0) flushCache(c, b.cls, static_cast<uint32_t>(n));
-    if (only_frees && c.capacity(b.cls) / 2 >= least) c.setCapacity(b.cls, c.capacity(b.cls) / 2);
+    // hoards nothing, and still flushes in batches. A burst of frees is no such thread yet.
+    constexpr uint8_t kOnlyFrees = 8;
+    size_t have = c.count(b.cls), cap = c.capacity(b.cls);
+    bool only_frees = c.flushed[b.cls] >= kOnlyFrees;
+    if (!only_frees) c.flushed[b.cls]++;
+    if (have != 0) flushCache(c, b.cls, static_cast<uint32_t>(only_frees ? have : (have + 1) / 2));
+    if (only_frees && cap / 2 >= kClasses.info[b.cls].cache_start) c.setCapacity(b.cls, cap / 2);
   }
   void** top = c.top[b.cls] + 1;
   storeSlot(top, p);
@@ -119,16 +118,13 @@ void Heap::freeSmall(MCache& c, const BlockInfo& b) {
 
 // HZ-FREE: a span whose sweep is due must see a free at once.
 void Heap::giveToSlowSpan(const BlockInfo& b) {
-  MCentral& m = central[b.cls];
-  Bits::Effect effect;
   {
-    os::Lock lock(m.mu);
+    os::Lock lock(central[b.cls].mu);
     uint64_t bit = uint64_t{1} << (b.index % 64);
     if (Bits::give(b.span->freeBits()[b.index / 64], bit) != 0) return;  // reclaimed meanwhile
-    effect = Bits::account(b.span->nfree, 1, static_cast<int32_t>(b.span->nelems.loadRelaxed()));
     if (allAcknowledged()) sweepLocked(b.span);
   }
-  settle(b.span, b.cls, effect);
+  settle(b.span, b.cls, 1);
 }
 
 void Heap::checkTops(MCache& c) {

@@ -88,11 +88,13 @@ void Heap::openPage(Span* s, uint32_t page_index) {
   setClassByte(s, page_index, s->slow.loadRelaxed() != 0 ? kSlowByte : cls);
 }
 
-uint32_t Heap::takeFrom(Span* s, void** out, uint32_t want) {
+// Puts up to `want` slots of a span, lowest addresses first, below `end`, downwards.
+uint32_t Heap::takeFrom(Span* s, void** end, uint32_t want) {
   ClassId cls = s->cls.loadRelaxed();
-  uint32_t size = classSize(cls), words = s->bitWords(), got = 0;
+  uint32_t size = classSize(cls), words = s->bitWords(), got = 0, pages = s->npages.loadRelaxed();
   Addr base = space.addrOf(s->page.loadRelaxed());
   bool black = cycleActive();  // the fast path hands out what a refill brought
+  bool all_open = s->open_pages.loadRelaxed() == base::maskBelow(pages);
   uint32_t w = s->cursor;
   for (uint32_t seen = 0; seen < words && got < want; seen++, w = w + 1 == words ? 0 : w + 1) {
     uint64_t bits = Bits::take(s->freeBits()[w], want - got);
@@ -100,18 +102,19 @@ uint32_t Heap::takeFrom(Span* s, void** out, uint32_t want) {
     for (; bits != 0; bits &= bits - 1) {
       uint32_t index = w * 64 + base::lowestBit(bits);
       uint32_t offset = index * size, last = (offset + size - 1) >> kPageShift;
-      for (uint32_t page = offset >> kPageShift; page <= last; page++) {
+      for (uint32_t page = offset >> kPageShift; !all_open && page <= last; page++) {
         if (!s->isOpen(page)) openPage(s, page);
       }
       if (black) mark(s, index);
-      out[got++] = reinterpret_cast<void*>(base + offset);
+      got++;
+      storeSlot(end - got, reinterpret_cast<void*>(base + offset));
     }
   }
   return got;
 }
 
 // Up to `want` slots of a class, from listed spans first. Class lock held.
-uint32_t Heap::takeSlots(ClassId cls, void** out, uint32_t want, From from) {
+uint32_t Heap::takeSlots(ClassId cls, void** end, uint32_t want, From from) {
   MCentral& m = central[cls];
   uint32_t n = 0;
   SpanId at = m.head;
@@ -123,7 +126,7 @@ uint32_t Heap::takeSlots(ClassId cls, void** out, uint32_t want, From from) {
       if (!allAcknowledged()) continue;
       sweepLocked(s);
     }
-    uint32_t t = takeFrom(s, out + n, want - n);
+    uint32_t t = takeFrom(s, end - n, want - n);
     m.empties -= s->flag;
     s->flag = 0;
     if (Bits::accountTaken(s->nfree, static_cast<int32_t>(t))) unlist(s, m);
@@ -134,35 +137,35 @@ uint32_t Heap::takeSlots(ClassId cls, void** out, uint32_t want, From from) {
 
 // Pushes up to `want` slots onto the empty stack of class cls; returns how many.
 uint32_t Heap::refill(MCache& c, ClassId cls, uint32_t want, From from) GRAFT_NO_LOCK_ANALYSIS {
-  void* got[128];
   bool locked = !base::planted(base::Plant::kUnlockedRefill);
-  if (locked) central[cls].mu.lock();
-  uint32_t n = takeSlots(cls, got, want, from);
-  if (locked) central[cls].mu.unlock();
   // Lowest address on top: slots go out in address order, so pages are first touched in order.
-  void** top = c.top[cls];
-  for (uint32_t i = n; i > 0; i--) storeSlot(++top, got[i - 1]);
-  c.setTop(cls, top);
+  void** first = c.floor(cls) + 1;
+  if (locked) central[cls].mu.lock();
+  uint32_t n = takeSlots(cls, first + want, want, from);
+  if (locked) central[cls].mu.unlock();
+  for (uint32_t i = 0; n < want && i < n; i++) storeSlot(first + i, first[want - n + i]);
+  c.setTop(cls, c.floor(cls) + n);
   return n;
 }
 
-// Gives back some slots of one word of a span that is known to be swept and not slow.
-void Heap::giveBack(Span* s, uint64_t mask, uint32_t word) {
+// Gives back some slots of one word of a span that is known to be swept and not slow; returns how
+// many there were, for settle().
+uint32_t Heap::giveBack(Span* s, uint64_t mask, uint32_t word) {
   uint64_t twice = Bits::give(s->freeBits()[word], mask);
   if (__builtin_expect(twice != 0, 0)) {
     uint32_t index = word * 64 + base::lowestBit(twice);
     Addr a = space.addrOf(s->page.loadRelaxed()) + size_t{index} * classSize(s->cls.loadRelaxed());
     reportMisuse(*this, "free", reinterpret_cast<void*>(a), "double free (found at flush)");
     mask &= ~twice;
-    if (mask == 0) return;
   }
-  ClassId cls = s->cls.loadRelaxed();
-  int32_t k = static_cast<int32_t>(base::popcount(mask));
-  settle(s, cls, Bits::account(s->nfree, k, static_cast<int32_t>(s->nelems.loadRelaxed())));
+  return base::popcount(mask);
 }
 
-// The class lock half of account(): look again, then list or release.
-void Heap::settle(Span* s, ClassId cls, Bits::Effect effect) {
+// Accounts for k slots that were given back, then with the class lock: look again, list or release.
+void Heap::settle(Span* s, ClassId cls, uint32_t k) {
+  if (k == 0) return;
+  Bits::Effect effect = Bits::account(s->nfree, static_cast<int32_t>(k),
+                                      static_cast<int32_t>(s->nelems.loadRelaxed()));
   if (!effect.became_partial && !effect.maybe_empty) return;
   MCentral& m = central[cls];
   os::Lock lock(m.mu);
@@ -194,24 +197,32 @@ bool Heap::releaseIfEmpty(Span* s, MCentral& m, bool keep_one) {
 void Heap::flush(ClassId cls, void** slots, uint32_t n) {
   if (base::planted(base::Plant::kLostFree) && n > 1) n--;
   Span* s = nullptr;
-  uint32_t word = 0;
+  Addr base = 0;
+  size_t bytes = 0;  // of s, whose shape stays while we hold a slot of it
+  uint32_t word = 0, given = 0;
   uint64_t mask = 0;
   for (uint32_t i = 0; i < n; i++) {
     Addr a = reinterpret_cast<Addr>(slots[i]);
-    Span* own = space.spanOfEntry(space.entry(space.pageOf(a)));
-    uint32_t offset = static_cast<uint32_t>(a - space.addrOf(own->page.loadRelaxed()));
-    uint32_t index = slotIndex(cls, offset);
-    GRAFT_ASSERT(own->cls.loadRelaxed() == cls && own->state.loadRelaxed() == SpanState::kSmall);
+    bool other_span = a - base >= bytes;
+    if (other_span) {
+      if (s != nullptr) settle(s, cls, given + giveBack(s, mask, word));
+      s = space.spanOfEntry(space.entry(space.pageOf(a)));
+      GRAFT_ASSERT(s->cls.loadRelaxed() == cls && s->state.loadRelaxed() == SpanState::kSmall);
+      base = space.addrOf(s->page.loadRelaxed());
+      bytes = size_t{s->npages.loadRelaxed()} << kPageShift;
+      given = 0;
+    }
+    uint32_t index = slotIndex(cls, static_cast<uint32_t>(a - base));
     uint64_t bit = uint64_t{1} << (index % 64);
-    if (own != s || index / 64 != word || (mask & bit) != 0) {
-      if (s != nullptr) giveBack(s, mask, word);
-      s = own;
-      word = index / 64;
+    if (!other_span && (index / 64 != word || (mask & bit) != 0)) {
+      given += giveBack(s, mask, word);
       mask = 0;
     }
+    if (other_span) mask = 0;
+    word = index / 64;
     mask |= bit;
   }
-  if (s != nullptr) giveBack(s, mask, word);
+  if (s != nullptr) settle(s, cls, given + giveBack(s, mask, word));
 }
 
 // Gives the oldest n slots of a class back.

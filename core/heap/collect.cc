@@ -42,12 +42,12 @@ void Heap::blackenCaches() {
   caches.forEach([&](MCache& c) {
     for (size_t i = 1; i < kNumClasses; i++) {
       ClassId cls = static_cast<ClassId>(i);
-      for (void** at = c.floor(cls) + 1; at <= c.top[cls]; at++) {
-        Addr a = reinterpret_cast<Addr>(*at);
+      c.forEachSlot(cls, [&](void* slot) {
+        Addr a = reinterpret_cast<Addr>(slot);
         Span* s = space.spanOfEntry(space.entry(space.pageOf(a)));
         size_t off = a - space.addrOf(s->page.loadRelaxed());
         mark(s, slotIndex(cls, static_cast<uint32_t>(off)));
-      }
+      });
     }
   });
 }
@@ -87,7 +87,7 @@ void Heap::acknowledge(MCache& c) {
       }
       uint32_t off = static_cast<uint32_t>(a - space.addrOf(s->page.loadRelaxed()));
       uint32_t index = slotIndex(cls, off);
-      giveBack(s, uint64_t{1} << (index % 64), index / 64);
+      settle(s, cls, giveBack(s, uint64_t{1} << (index % 64), index / 64));
     }
     c.setTop(cls, keep);
   }

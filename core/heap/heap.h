@@ -187,16 +187,16 @@ class Heap {
 
   enum class From : uint8_t { kAnywhere, kListedSpans };
   uint32_t refill(MCache& c, ClassId cls, uint32_t want, From from = From::kAnywhere);
-  uint32_t takeSlots(ClassId cls, void** out, uint32_t want, From from)
+  uint32_t takeSlots(ClassId cls, void** end, uint32_t want, From from)
       GRAFT_REQUIRES(central[cls].mu);
-  uint32_t takeFrom(Span* s, void** out, uint32_t want)
+  uint32_t takeFrom(Span* s, void** end, uint32_t want)
       GRAFT_REQUIRES(central[s->cls.loadRelaxed()].mu);
   void openPage(Span* s, uint32_t page_index);
   Span* newSpan(ClassId cls) GRAFT_REQUIRES(central[cls].mu);
   void flush(ClassId cls, void** slots, uint32_t n);
   void flushCache(MCache& c, ClassId cls, uint32_t n);
-  void giveBack(Span* s, uint64_t mask, uint32_t word);
-  void settle(Span* s, ClassId cls, Bits::Effect effect);
+  uint32_t giveBack(Span* s, uint64_t mask, uint32_t word);
+  void settle(Span* s, ClassId cls, uint32_t k);
   void settleAll();
   void list(Span* s, MCentral& m, bool front) GRAFT_REQUIRES(m.mu);
   void unlist(Span* s, MCentral& m) GRAFT_REQUIRES(m.mu);

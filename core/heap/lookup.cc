@@ -52,10 +52,7 @@ bool Heap::isCached(const void* p, ClassId cls) {
   caches.forEach([&](MCache& c) {
     // Racy on purpose. A slot that the caller holds was popped before the caller got it, so its
     // entry is above that cache's top; a slot that is free somewhere is below one.
-    void** top = c.topForOthers(cls);
-    for (void** at = c.floor(cls) + 1; at <= top; at++) {
-      if (loadSlot(at) == p) found = true;
-    }
+    c.forEachSlot(cls, [&](void* slot) { found |= slot == p; });
   });
   return found;
 }

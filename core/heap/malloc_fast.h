@@ -24,6 +24,17 @@ namespace graft::heap {
   return p;
 }
 
+// The class of a live block of a slot class, by checks (1) to (4); 0: the slow path decides.
+[[gnu::always_inline]] inline size_t liveClassFast(const CacheHead& c, const void* ptr) {
+  size_t off = reinterpret_cast<Addr>(ptr) - c.heap.base;
+  if (__builtin_expect(off >= c.limit, 0)) return 0;
+  uint32_t e = static_cast<uint32_t>(c.heap.map[off >> kPageShift].loadRelaxed());
+  size_t cls = static_cast<uint8_t>(e);
+  uint64_t in_span = static_cast<uint32_t>(off) - (e & ~uint32_t{kPageSize - 1});
+  bool odd = !startsSlot(c.magic[cls], in_span) || cls >= kNumClasses;
+  return odd || static_cast<const uint64_t*>(ptr)[1] == c.heap.key ? 0 : cls;
+}
+
 [[gnu::always_inline]] inline bool freeFast(CacheHead& c, void* ptr) {
   size_t off = reinterpret_cast<Addr>(ptr) - c.heap.base;
   if (__builtin_expect(off >= c.limit, 0)) return false;

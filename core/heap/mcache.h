@@ -3,7 +3,11 @@
 // touching the slots, and popping never reads a cold slot.
 //
 //   slots:  | no slot | p1 | p2 | ... | pn | unused ... |
-//                                       ^top            ^end: the present capacity
+//           ^floor                      ^top            ^end: the present capacity
+//
+// A class begins with a short stack; one that keeps running dry moves, while it is empty, to a long
+// one further back, so that a cache of a thread that does little is small. [CACHE-A]: the floor is
+// written before the top, and whoever reads another's stack reads the floor before and after it.
 //
 // Below the first slot lies the address of two words that never hold the key: malloc's one test,
 // "does the top slot carry the key", fails for an empty stack and for a slot that was written to
@@ -11,7 +15,8 @@
 //
 // Who: the M that holds the cache (in native-thread mode: the thread it was given to; see
 // cache_pool.h). Others may read it racily (enumeration) and may set `end` down, never push or pop.
-// Capacity grows with refills and shrinks with flushes, so a thread that only frees hoards nothing.
+// Capacity grows with refills and shrinks when flushes follow each other without a refill, so a
+// thread that only frees hoards nothing.
 // Source: jemalloc's cache_bin, tcmalloc's per-CPU slabs.
 #pragma once
 
@@ -43,24 +48,26 @@ struct CacheHead {
   uint8_t fine[kFineSteps];  // kClasses.fine
 
   void setTop(size_t c, void** t) { __atomic_store_n(&top[c], t, __ATOMIC_RELAXED); }
-  void** topForOthers(ClassId c) const { return __atomic_load_n(&top[c], __ATOMIC_RELAXED); }
 };
 
 struct SlotLayout {
-  uint32_t first[kNumClasses + 1];  // index of the entry below the first slot of each class
+  // Index of the entry below the first slot of each class.
+  uint32_t start[kNumClasses], large[kNumClasses];
+  uint32_t total;
 };
 consteval SlotLayout makeSlotLayout() {
   SlotLayout l{};
-  uint32_t at = 0;
   for (size_t c = 1; c < kNumClasses; c++) {
-    l.first[c] = at;
-    at += kClasses.info[c].cache_max + 1u;
+    l.start[c] = l.total;
+    l.total += kClasses.info[c].cache_start + 1u;
   }
-  l.first[kNumClasses] = at;
+  for (size_t c = 1; c < kNumClasses; c++) {
+    l.large[c] = l.total;
+    l.total += kClasses.info[c].cache_max + 1u;
+  }
   return l;
 }
 inline constexpr SlotLayout kSlotLayout = makeSlotLayout();
-inline constexpr uint32_t kTotalSlots = kSlotLayout.first[kNumClasses];
 
 struct MCache : CacheHead {
   // Set by the pool under its lock.
@@ -75,19 +82,33 @@ struct MCache : CacheHead {
   uint32_t slow_ops;
   uint64_t refills, flushes;
   uint64_t flushed_bytes;  // not yet added to the heap's count
-  uint8_t refilled[kNumClasses];  // refills since the last flush of the class, saturating
+  uint8_t refilled[kNumClasses];  // refills since the stack last grew
+  uint8_t flushed[kNumClasses];  // flushes since the last refill of the class, saturating
 
-  void* slots[kTotalSlots];
+  void** floors[kNumClasses];
+  void* slots[kSlotLayout.total];
 
-  void** floor(ClassId c) { return slots + kSlotLayout.first[c]; }
+  void** floor(ClassId c) const { return floors[c]; }
   bool empty(ClassId c) { return top[c] == floor(c); }
   size_t count(ClassId c) { return static_cast<size_t>(top[c] - floor(c)); }
   size_t capacity(ClassId c) { return static_cast<size_t>(end[c] - floor(c)); }
   void setCapacity(ClassId c, size_t n) { end[c] = floor(c) + n; }
 
-  static size_t startCapacity(ClassId c) {
-    size_t n = kClasses.info[c].cache_max / 8;
-    return n < 2 ? 2 : n;
+  // Doubles the capacity of an empty stack, up to the class's bound.
+  void grow(ClassId c);
+  // For others than the owner: calls f with each slot of a class that is in the cache for the whole
+  // time of the call, and perhaps with some that come or go. Returns how many.
+  template <class F>
+  size_t forEachSlot(ClassId c, F f) const {
+    void **from, **to;
+    do {
+      from = __atomic_load_n(&floors[c], __ATOMIC_ACQUIRE);  // [CACHE-A]
+      to = __atomic_load_n(&top[c], __ATOMIC_ACQUIRE);
+    } while (from != __atomic_load_n(&floors[c], __ATOMIC_RELAXED));
+    // The floor of a stack that is just moving, and still the old top: it is empty.
+    if (to < from || to > from + kClasses.info[c].cache_max) return 0;
+    for (void** at = from + 1; at <= to; at++) f(loadSlot(at));
+    return static_cast<size_t>(to - from);
   }
   void init(uint32_t cache_index, const HeapFacts& facts);
   void dropAll();  // forgets every slot (fork child: slots of threads that no longer exist)

@@ -30,8 +30,8 @@ struct ClassInfo {
   uint32_t size;  // bytes of a slot
   uint16_t span_pages;  // pages of a span once the class is in real use
   uint16_t first_pages;  // pages of the first spans of a class, small for small processes
-  uint16_t cache_max;  // slots a cache may hold
-  uint16_t batch;  // slots moved between cache and central list at once
+  uint16_t cache_start;  // slots a cache may hold of a class that is little used
+  uint16_t cache_max;  // and of one that keeps running dry
 };
 
 struct ClassTables {
@@ -47,14 +47,12 @@ consteval ClassInfo makeClass(unsigned c) {
   uint32_t span = size <= 8_KiB ? 64_KiB : size <= 16_KiB ? 128_KiB : 256_KiB;
   uint32_t first = 16_KiB;
   while (first < 4 * size && first < span) first *= 2;
-  uint32_t cache = 16_KiB / size;
-  if (cache > 128) cache = 128;
-  if (cache < 2) cache = 2;
-  uint32_t batch = cache / 2;
-  if (batch > 64) batch = 64;
+  auto fit = [size](uint32_t bytes, uint32_t most) {
+    uint32_t n = bytes / size;
+    return static_cast<uint16_t>(n > most ? most : n < 2 ? 2 : n);
+  };
   return {size, static_cast<uint16_t>(span >> kPageShift),
-          static_cast<uint16_t>(first >> kPageShift), static_cast<uint16_t>(cache),
-          static_cast<uint16_t>(batch)};
+          static_cast<uint16_t>(first >> kPageShift), fit(2_KiB, 16), fit(32_KiB, 512)};
 }
 
 consteval ClassTables makeTables() {
@@ -75,10 +73,36 @@ consteval ClassTables makeTables() {
 
 inline constexpr ClassTables kClasses = makeTables();
 
+// Alignments of 32 bytes to a page: the smallest class at or above c whose size is a multiple of
+// 2^shift, 0 if there is none. Slots lie at multiples of their size from a page boundary, so such a
+// class aligns every slot.
+inline constexpr unsigned kFirstAlignShift = 5;
+struct AlignTable {
+  uint8_t of[kPageShift - kFirstAlignShift + 1][kNumClasses];
+};
+consteval AlignTable makeAligned() {
+  AlignTable t{};
+  for (unsigned shift = kFirstAlignShift; shift <= kPageShift; shift++) {
+    for (unsigned c = kNumClasses - 1, best = 0; c > 0; c--) {
+      if (classSizeOf(c) % (1u << shift) == 0) best = c;
+      t.of[shift - kFirstAlignShift][c] = static_cast<uint8_t>(best);
+    }
+  }
+  return t;
+}
+inline constexpr AlignTable kAligned = makeAligned();
+
 // The class for a request; size must be at most kMaxSmall. Size 0 gets the smallest slot.
 constexpr ClassId classFor(size_t size) {
   if (size <= kFineLimit) return kClasses.fine[(size + 15) >> 4];
   return kClasses.coarse[(size + 127) >> 7];
+}
+// The class for a request with an alignment (a power of two), 0 for whole pages.
+constexpr ClassId classForAligned(size_t size, size_t align) {
+  if (size > kMaxSmall || align > kPageSize) return 0;
+  ClassId c = classFor(size);
+  if (align < (size_t{1} << kFirstAlignShift)) return c;
+  return kAligned.of[static_cast<unsigned>(__builtin_ctzl(align)) - kFirstAlignShift][c];
 }
 constexpr uint32_t classSize(ClassId c) { return kClasses.info[c].size; }
 

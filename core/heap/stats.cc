@@ -30,7 +30,7 @@ HeapStats Heap::stats() {
   caches.forEach([&](MCache& c) {
     for (size_t i = 1; i < kNumClasses; i++) {
       ClassId cls = static_cast<ClassId>(i);
-      st.classes[i].cached += static_cast<uint64_t>(c.topForOthers(cls) - c.floor(cls));
+      st.classes[i].cached += c.forEachSlot(cls, [](void*) {});
     }
     st.refills += c.refills;
     st.flushes += c.flushes;

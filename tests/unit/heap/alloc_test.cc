@@ -178,9 +178,16 @@ TEST(Alloc, RefillsEnlargeAStackAndFlushesShrinkIt) {
   ClassId cls = classFor(64);
   size_t start = client.cache().capacity(cls);
   std::vector<void*> p;
-  for (int i = 0; i < 2000; i++) p.push_back(client.alloc(64));
+  for (int i = 0; i < 4000; i++) p.push_back(client.alloc(64));
   EXPECT_EQ(client.cache().capacity(cls), kClasses.info[cls].cache_max);
   EXPECT_GT(client.cache().refills, 10u);
+  while (p.size() > 2000) {
+    client.free(p.back());
+    p.pop_back();
+  }
+  EXPECT_EQ(client.cache().capacity(cls), kClasses.info[cls].cache_max)
+      << "a burst shrinks nothing";
+  for (int i = 0; i < 20'000; i++) p.push_back(client.alloc(64));
   for (void* q : p) client.free(q);
   EXPECT_LE(client.cache().capacity(cls), start * 2);
   EXPECT_LE(client.cache().count(cls), client.cache().capacity(cls));
@@ -200,8 +207,8 @@ TEST(Alloc, ThreadThatOnlyFreesHoardsNothing) {
     uint64_t bound = 0;
     for (size_t size : {16, 64, 256, 1024, 8192}) {
       ClassId cls = classFor(size);
-      EXPECT_LE(cache->count(cls), MCache::startCapacity(cls));
-      bound += MCache::startCapacity(cls) * classSize(cls);
+      EXPECT_LE(cache->count(cls), kClasses.info[cls].cache_start);
+      bound += size_t{kClasses.info[cls].cache_start} * classSize(cls);
     }
     EXPECT_LE(cache->cachedBytes(), bound);
   }

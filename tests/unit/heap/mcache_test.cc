@@ -21,10 +21,14 @@ std::unique_ptr<MCache> newCache() {
 TEST(MCache, StacksAreDisjointAndLargeEnough) {
   uint32_t next = 0;
   for (unsigned c = 1; c < kNumClasses; c++) {
-    EXPECT_EQ(kSlotLayout.first[c], next);
+    EXPECT_EQ(kSlotLayout.start[c], next);
+    next += kClasses.info[c].cache_start + 1u;
+  }
+  for (unsigned c = 1; c < kNumClasses; c++) {
+    EXPECT_EQ(kSlotLayout.large[c], next);
     next += kClasses.info[c].cache_max + 1u;
   }
-  EXPECT_EQ(next, kTotalSlots);
+  EXPECT_EQ(next, kSlotLayout.total);
 }
 
 TEST(MCache, StartsEmptyWithASmallCapacity) {
@@ -46,6 +50,29 @@ TEST(MCache, StackOfNoClassIsFull) {
   for (size_t none : {size_t{0}, size_t{kSlowByte}}) {
     EXPECT_EQ(c->top[none], c->end[none]);
     EXPECT_EQ(*c->top[none], noSlot());
+  }
+}
+
+TEST(MCache, GrowsByMovingWhileEmpty) {
+  auto c = newCache();
+  for (unsigned i = 1; i < kNumClasses; i++) {
+    ClassId cls = static_cast<ClassId>(i);
+    size_t most = kClasses.info[i].cache_max, cap = c->capacity(cls);
+    while (cap < most) {
+      c->grow(cls);
+      cap = cap * 2 < most ? cap * 2 : most;
+      ASSERT_EQ(c->capacity(cls), cap);
+      ASSERT_TRUE(c->empty(cls));
+      ASSERT_EQ(*c->top[cls], noSlot());
+    }
+    char slots[512];
+    for (size_t k = 0; k < cap; k++) *++c->top[cls] = &slots[k];
+    size_t seen = 0;
+    ASSERT_EQ(c->forEachSlot(cls, [&](void* p) { seen += p == &slots[seen]; }), cap);
+    ASSERT_EQ(seen, cap);
+  }
+  for (unsigned i = 1; i < kNumClasses; i++) {
+    EXPECT_EQ(c->count(static_cast<ClassId>(i)), kClasses.info[i].cache_max) << "undisturbed";
   }
 }
 

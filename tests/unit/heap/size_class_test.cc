@@ -37,6 +37,18 @@ TEST(SizeClass, EverySizeGetsTheSmallestClassThatHoldsIt) {
   }
 }
 
+TEST(SizeClass, AlignedRequestsGetTheSmallestClassThatAligns) {
+  for (size_t align = 1; align <= 2 * kPageSize; align *= 2) {
+    for (size_t size = 0; size <= kMaxSmall + 16; size += 8) {
+      unsigned want = 0;
+      for (unsigned c = kNumClasses - 1; c > 0 && size <= kMaxSmall && align <= kPageSize; c--) {
+        if (classSizeOf(c) >= size && classSizeOf(c) % align == 0) want = c;
+      }
+      ASSERT_EQ(classForAligned(size, align), want) << size << " at " << align;
+    }
+  }
+}
+
 TEST(SizeClass, RoundingLossIsBounded) {
   double sum = 0;
   for (size_t size = 129; size <= kMaxSmall; size++) {
@@ -59,10 +71,9 @@ TEST(SizeClass, SpansAndCachesFitTheirTables) {
     if (info.size <= 8_KiB) {
       EXPECT_LE(span % info.size * 1000, span * 86) << c;
     }
-    EXPECT_GE(info.cache_max, 2) << c;
-    EXPECT_LE(info.cache_max, 128) << "refill's buffer";
-    EXPECT_GE(info.batch, 1) << c;
-    EXPECT_LE(info.batch, info.cache_max) << c;
+    EXPECT_GE(info.cache_start, 2) << c;
+    EXPECT_LE(info.cache_start, info.cache_max) << c;
+    EXPECT_LE(size_t{info.cache_max} * info.size, 64_KiB) << c;
   }
 }
 
