@@ -23,6 +23,16 @@ enum class Plant : int {
   kPurgeLive,          // the scavenger overlooks the last slot on a page
   kDirtyIsZero,        // a dirty run is taken for a zero one
   kNoCoalesce,         // neighbouring free runs are not merged
+  kEnterByStore,       // an M enters the runtime by a store: a P is used by two Ms
+  kStaleCache,         // a retaken P keeps the mcache of the M that lost it
+  kLostWake,           // a park is committed by a store: a wake in between is lost
+  kDoubleRun,          // a G that has not left its stack is queued
+  kStealByStore,       // run queue items are claimed by a store
+  kLostHalf,           // the overflowing half of a run queue is dropped
+  kNoWakeFence,        // no full barrier between submitting work and looking for spinning Ms
+  kNoRecheck,          // the last spinning M does not look at the queues again
+  kCountedStopped,     // an M inside the runtime is counted as stopped
+  kLostTimer,          // a timer that is due while the heap is rebuilt is dropped
 };
 
 #ifdef GRAFT_PLANTED
