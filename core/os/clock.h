@@ -1,6 +1,9 @@
-// Coarse monotonic time in milliseconds, for decay and rate limits, where a tick of 1-4 ms is
-// enough. The kernel is asked only when the time-stamp counter says that a good half of a
-// millisecond may have passed: every large malloc and free wants to know. Any stack.
+// Monotonic time by raw system call: coarse in milliseconds, for decay and rate limits, where a
+// tick of 1-4 ms is enough; fine in nanoseconds for timers; and the processor's own counter, to
+// decide cheaply whether asking is worth it. Any stack.
+//
+// The coarse clock asks the kernel only when the counter says that a good half of a millisecond may
+// have passed: every large malloc and free wants to know.
 #pragma once
 
 #include <time.h>
@@ -10,19 +13,21 @@
 
 namespace graft::os {
 
+inline uint64_t cycles() { return __builtin_ia32_rdtsc(); }
+
 // Half a millisecond at 2 GHz. A counter that stands still or jumps (another CPU, a machine that
 // was moved) costs one question too many or an answer that is a little old.
 inline constexpr uint64_t kClockTicks = uint64_t{1} << 20;
 
 struct ClockCache {
-  base::Atomic<uint64_t> tsc{0};  // [CLOCK-A] released after ms
+  base::Atomic<uint64_t> asked{0};  // cycles(); [CLOCK-A] released after ms
   base::Atomic<uint64_t> ms{0};
 };
 inline constinit ClockCache clock_cache;
 
 inline uint64_t nowMs() {
-  uint64_t tsc = __builtin_ia32_rdtsc();
-  if (uint64_t last = clock_cache.tsc.loadAcquire(); last != 0 && tsc - last < kClockTicks) {
+  uint64_t now = cycles();
+  if (uint64_t last = clock_cache.asked.loadAcquire(); last != 0 && now - last < kClockTicks) {
     return clock_cache.ms.loadRelaxed();  // [CLOCK-A]
   }
   timespec ts{};
@@ -30,8 +35,14 @@ inline uint64_t nowMs() {
   uint64_t ms =
       static_cast<uint64_t>(ts.tv_sec) * 1000 + static_cast<uint64_t>(ts.tv_nsec) / 1000000;
   clock_cache.ms.storeRelaxed(ms);
-  clock_cache.tsc.storeRelease(tsc);
+  clock_cache.asked.storeRelease(now);
   return ms;
+}
+
+inline uint64_t nowNs() {
+  timespec ts{};
+  sys(SYS_clock_gettime, CLOCK_MONOTONIC, arg(&ts));
+  return static_cast<uint64_t>(ts.tv_sec) * 1000000000 + static_cast<uint64_t>(ts.tv_nsec);
 }
 
 }  // namespace graft::os

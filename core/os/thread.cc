@@ -57,21 +57,25 @@ graft_clone:
 
 }  // namespace
 
+bool startThread(const ThreadSpec& spec) {
+  Start* first = reinterpret_cast<Start*>(spec.stack_top - 64);
+  *first = {spec.fn, spec.arg};
+  uint64_t old = 0;
+  sys(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&spec.blocked), os::arg(&old), 8);
+  constexpr unsigned long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND |
+                                   CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
+                                   CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+  uint32_t* word = reinterpret_cast<uint32_t*>(spec.tid);
+  long got = graft_clone(kFlags, first, word, word, spec.thread_pointer);
+  sys(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&old), 0, 8);
+  return !failed(got);
+}
+
 bool HelperThread::start(void (*fn)(void*), void* arg) {
   uintptr_t top = reinterpret_cast<uintptr_t>(stack) + sizeof stack;
   ThreadBlock* block = reinterpret_cast<ThreadBlock*>(top - sizeof(ThreadBlock));
   *block = {block, {}};
-  Start* first = reinterpret_cast<Start*>(reinterpret_cast<uintptr_t>(block) - 64);
-  *first = {fn, arg};
-  uint64_t all = ~uint64_t{0}, old = 0;
-  sys(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&all), os::arg(&old), 8);
-  constexpr unsigned long kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND |
-                                   CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS |
-                                   CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
-  uint32_t* word = reinterpret_cast<uint32_t*>(&tid);
-  long got = graft_clone(kFlags, first, word, word, block);
-  sys(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&old), 0, 8);
-  return !failed(got);
+  return startThread({reinterpret_cast<uintptr_t>(block), block, &tid, fn, arg, ~uint64_t{0}});
 }
 
 void HelperThread::join() {
@@ -85,6 +89,16 @@ void HelperThread::join() {
 void futexWaitMs(base::Atomic<uint32_t>* word, uint32_t value, uint64_t ms) {
   timespec ts{static_cast<time_t>(ms / 1000), static_cast<long>(ms % 1000) * 1000000};
   sys(SYS_futex, os::arg(word), FUTEX_WAIT_PRIVATE, static_cast<long>(value), os::arg(&ts));
+}
+
+void futexWaitNs(base::Atomic<uint32_t>* word, uint32_t value, uint64_t ns) {
+  timespec ts{static_cast<time_t>(ns / 1000000000), static_cast<long>(ns % 1000000000)};
+  sys(SYS_futex, os::arg(word), FUTEX_WAIT_PRIVATE, static_cast<long>(value),
+      ns == kForever ? 0 : os::arg(&ts));
+}
+
+void futexWakeOne(base::Atomic<uint32_t>* word) {
+  sys(SYS_futex, os::arg(word), FUTEX_WAKE_PRIVATE, 1);
 }
 
 void futexWakeAll(base::Atomic<uint32_t>* word) {

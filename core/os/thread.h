@@ -11,6 +11,19 @@
 
 namespace graft::os {
 
+// What a thread on somebody's own stack needs. `tid` gets the tid before the thread runs, and 0
+// (with a futex wake) when it has ended; the top words of the stack are used for fn and arg.
+struct ThreadSpec {
+  uintptr_t stack_top;  // a multiple of 16
+  void* thread_pointer;  // %fs; the first word there points to itself
+  base::Atomic<uint32_t>* tid;
+  void (*fn)(void*);
+  void* arg;
+  uint64_t blocked;  // the thread's signal mask
+};
+// False: the kernel refused.
+bool startThread(const ThreadSpec& spec);
+
 struct HelperThread {
   // The kernel writes the tid here, and 0 (with a futex wake) when the thread has ended.
   base::Atomic<uint32_t> tid{0};
@@ -23,8 +36,11 @@ struct HelperThread {
   void join();
 };
 
-// Waits until *word is no longer `value` or `ms` milliseconds have passed.
+// Waits until *word is no longer `value` or the time has passed; it may also return for no reason.
 void futexWaitMs(base::Atomic<uint32_t>* word, uint32_t value, uint64_t ms);
+inline constexpr uint64_t kForever = ~uint64_t{0};
+void futexWaitNs(base::Atomic<uint32_t>* word, uint32_t value, uint64_t ns);
+void futexWakeOne(base::Atomic<uint32_t>* word);
 void futexWakeAll(base::Atomic<uint32_t>* word);
 
 }  // namespace graft::os

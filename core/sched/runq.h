@@ -89,6 +89,7 @@ class RunQueue {
       if (t == tail_.loadAcquire()) return h == t && next == T{};
     }
   }
+  bool hasNext() const { return next_.loadRelaxed() != T{}; }
   uint32_t size() const {
     uint32_t h = head_.loadAcquire();
     uint32_t n = tail_.loadAcquire() - h;

@@ -69,6 +69,9 @@ class StopPoint {
     }
   }
 
+  // Not to be stopped just now: the way out of that looks at requested().
+  void request() { requested_.storeRelaxed(1); }
+
   // The stopper's question.
   bool stopped(uint32_t epoch) const {
     if (base::planted(base::Plant::kCountedStopped) && inside_.loadAcquire() != 0) return true;

@@ -1,0 +1,89 @@
+// graft_switch and the first frame of a made context; see switch.h. Both stacks have the same frame
+// at the instant of the switch, so one set of CFI rows is right before and after it. Any stack
+// outside signal handlers; no locks. Source: the System V ABI's list of callee-saved state.
+  .text
+  .globl graft_switch
+  .hidden graft_switch
+  .type graft_switch, @function
+  .p2align 4
+graft_switch:
+  .cfi_startproc
+  pushq %rbp
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %rbp, 0
+  pushq %rbx
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %rbx, 0
+  pushq %r12
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %r12, 0
+  pushq %r13
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %r13, 0
+  pushq %r14
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %r14, 0
+  pushq %r15
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %r15, 0
+  subq $8, %rsp
+  .cfi_adjust_cfa_offset 8
+  stmxcsr (%rsp)
+  fnstcw 4(%rsp)
+  movq 8(%rsi), %rdx
+  movl (%rsp), %ecx
+  movzwl 4(%rsp), %r8d
+  movq %rsp, (%rdi)
+  movq (%rsi), %rsp
+  testq %rdx, %rdx
+  je 1f
+  wrfsbase %rdx
+1:
+  // Loading a control word costs more than comparing it, and most are equal.
+  cmpl (%rsp), %ecx
+  je 2f
+  ldmxcsr (%rsp)
+2:
+  cmpw 4(%rsp), %r8w
+  je 3f
+  fldcw 4(%rsp)
+3:
+  addq $8, %rsp
+  .cfi_adjust_cfa_offset -8
+  popq %r15
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %r15
+  popq %r14
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %r14
+  popq %r13
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %r13
+  popq %r12
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %r12
+  popq %rbx
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %rbx
+  popq %rbp
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %rbp
+  ret
+  .cfi_endproc
+  .size graft_switch, .-graft_switch
+
+// r12: entry, r13: its argument; rsp is 16-byte aligned.
+  .globl graft_first_frame
+  .hidden graft_first_frame
+  .type graft_first_frame, @function
+  .p2align 4
+graft_first_frame:
+  .cfi_startproc
+  .cfi_undefined %rip
+  movq %r13, %rdi
+  callq *%r12
+  ud2
+  .cfi_endproc
+  .size graft_first_frame, .-graft_first_frame
+
+  .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,41 @@
+// P: the right to run Gs, one per CPU that may be used; it holds the run queue, the timers, the
+// mcache while no M has it, and dead Gs for reuse. Who may touch a P's fields is said by its
+// ownership word (owner.h, INV-OWN-1).
+//
+// Locks: none of its own but the timers'; lists that link Ps are guarded by the scheduler's lock.
+#pragma once
+
+#include "core/sched/g.h"
+#include "core/sched/owner.h"
+#include "core/sched/runq.h"
+#include "core/sched/timer.h"
+
+namespace graft::heap {
+struct MCache;
+}
+
+namespace graft::sched {
+
+using RunQ = RunQueue<base::RealAtom, G*>;
+
+struct P {
+  // Any M.
+  OwnerWord<base::RealAtom> word;
+  RunQ runq;  // holder; thieves through steal()
+  TimerHeap timers;
+  // Holder only.
+  uint32_t tick = 0;  // Gs executed, next ones that inherit their slice not counted
+  uint64_t timers_checked = 0;  // in cycles
+  heap::MCache* mcache = nullptr;  // comes with the P; null while an M has it (INV-OWN-3)
+  G* dead = nullptr;
+  uint32_t dead_count = 0;
+  // Immutable.
+  uint32_t index = 0;
+  // Guarded by the scheduler's lock.
+  P* idle_link = nullptr;
+  // sysmon only: the stay in user code that it saw, and since when.
+  OwnerValue seen{};
+  uint64_t seen_at = 0;
+};
+
+}  // namespace graft::sched

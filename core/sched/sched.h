@@ -1,0 +1,225 @@
+// The scheduler: Gs (the program's threads) run by Ms (kernel threads) that hold Ps (one per CPU),
+// by Go's rules. This is the layer's header for others; the word-sized protocols are in owner.h,
+// park.h, runq.h, wake.h and stop.h, each with its model test.
+//
+//   user code of a G  --enter()-->  runtime code, same stack  --left, switch-->  g0 of the M
+//                     <--leave()--                            <--execute()-----
+//
+// Dormant until start(). Public functions marked [G] are called on the stack of a G in user code;
+// [any] from any thread of the process as well; [g0] on g0 or in runtime code. Nothing here calls
+// libc, allocates from the heap or writes errno.
+//
+// Locks: mu_ (lists of idle Ms and Ps, global queue, states of Ms) is a leaf like the bucket and
+// timer locks; no two of them are ever held together, and none over a switch.
+// Source: Go 1.19's proc.go; names are Go's where the function is.
+#pragma once
+
+#include "core/os/mutex.h"
+#include "core/os/thread.h"
+#include "core/sched/current.h"
+#include "core/sched/globq.h"
+#include "core/sched/m.h"
+#include "core/sched/p.h"
+#include "core/sched/parking_lot.h"
+#include "core/sched/pool.h"
+#include "core/sched/wake.h"
+
+namespace graft::sched {
+
+inline constexpr size_t kMaxProcs = 256;
+inline constexpr size_t kMaxMs = 10000;
+inline constexpr size_t kMaxGs = size_t{1} << 21;
+inline constexpr uint64_t kNoDeadline = ~uint64_t{0};
+
+// What the embedder adds; every pointer may be null. All run in runtime code: no libc call that can
+// lock, allocate, touch dynamic TLS or write errno.
+struct Hooks {
+  heap::MCache* (*takeCache)() = nullptr;  // a fresh mcache for an M
+  void (*giveCache)(heap::MCache*) = nullptr;
+  void (*dead)(Sched& s, M* m, G* g) = nullptr;  // [g0] g has left its stack for good
+  // Nothing can run and nothing will: no lock held, on g0 of the last M to go to sleep.
+  void (*deadlock)(Sched& s) = nullptr;
+  bool (*expectsEvents)() = nullptr;  // something outside may still ready a G: no deadlock
+};
+
+struct Config {
+  uint32_t procs = 0;  // 0: os::usableCpus()
+  int stop_signal = 0;  // 0: the world cannot be stopped; its handler calls onStopSignal
+  bool sysmon = true;
+  size_t tls_below = 16384;  // room below an M's thread pointer for the process's static TLS
+  StackSource stacks;
+  Hooks hooks;
+};
+
+struct Spawn {
+  void (*entry)(void*) = nullptr;
+  void* arg = nullptr;
+  void* user = nullptr;
+  size_t stack_size = 0;  // from the StackSource, unless
+  Stack stack{};  // this one has a size: the caller's
+};
+
+struct Counts {
+  uint64_t ms, gs, retakes, parked_ms, handoffs;
+};
+
+class Sched {
+ public:
+  constexpr Sched() = default;
+
+  // The calling thread becomes the first M and its present stack the first G. False: no memory, or
+  // FS cannot be written here. Once.
+  bool start(const Config& config);
+  bool on() const { return on_.loadAcquire() != 0; }
+  uint32_t procs() const { return procs_; }
+
+  // --- Gs
+  G* spawn(const Spawn& what);  // [G] null: out of memory, stacks or Gs
+  [[noreturn]] void exitG();  // [G]
+  void yield();  // [G]
+  void sleepUntil(uint64_t deadline_ns);  // [G]
+  void lockThread();  // [G] wires the G to its M
+  void unlockThread();  // [G]
+  template <class F>
+  void forEachG(F f) {  // every G that was ever made, dead ones too
+    for (size_t i = 0; i < gs_.made(); i++) f(gs_.at(i));
+  }
+
+  // --- Waiting by address
+  // [G] Sleeps while *addr == expected, until woken, interrupted or deadline_ns (CLOCK_MONOTONIC).
+  WaitResult wait(const uint32_t* addr, uint32_t expected, uint64_t deadline_ns = kNoDeadline,
+                  uint32_t bits = ~0u);
+  uint32_t wake(const void* addr, uint32_t n, uint32_t bits = ~0u);  // [any]
+  uint32_t wakeOnG0(M* m, const void* addr, uint32_t n);  // [g0]
+  // [any] FUTEX_CMP_REQUEUE; expected may be null. Returns woken + moved, or -1: *addr differs.
+  int64_t requeue(const uint32_t* addr, const uint32_t* expected, const void* to, uint32_t n,
+                  uint32_t move);
+  bool interrupt(G* g, uint64_t ticket);  // [any] ends that wait with kInterrupted
+
+  // --- Calls that block in the kernel. [G] The P goes to others meanwhile.
+  long blocking(long (*call)(void*), void* arg);
+
+  // --- The world. [any]; the caller's M goes on. False: an M did not answer within the time, and
+  // the world runs again.
+  bool stopWorld(uint64_t timeout_ns);
+  void startWorld();
+  void norunBegin();  // [G] HZ-NORUN; nests
+  void norunEnd();
+  void onStopSignal(void* ucontext);  // in the handler of stop_signal, on any M
+
+  Counts counts();
+  bool valid();  // invariants that hold in a stopped world
+
+ private:
+  friend struct SchedPeer;  // tests
+  friend class Sysmon;
+
+  // park.cc
+  M* enter();
+  M* enterSlow(M* m);
+  void leave(M* m);
+  [[gnu::noinline]] void standStill(M* m, void* context);
+  void switchToG0(M* m, void (*left)(M*, G*));
+  void readyOn(M* m, G* g);
+  void ready(G* g);
+  uint32_t readyAll(Waiter* list);
+  static void leftParked(M* m, G* g);
+  static void leftYield(M* m, G* g);
+  static void leftToGlobal(M* m, G* g);
+  static void leftDead(M* m, G* g);
+  static void waitTimedOut(M* m, Timer* t, uint64_t ticket);
+  static void sleepOver(M* m, Timer* t, uint64_t ticket);
+
+  // sched.cc
+  static void gMain(void* g);
+  G* getG(M* m, const Spawn& what);
+  void putDead(M* m, G* g);
+  M* makeM() GRAFT_REQUIRES(mu_);
+  bool mapM(M* m);
+  bool startThread(M* m);
+  static void mainG0(void* m);
+  static void mMain(void* m);
+
+  // schedule.cc
+  [[noreturn]] void loop(M* m);
+  void execute(M* m, G* g, bool inherited);
+  G* findRunnable(M* m, bool& inherited);
+  G* findLocal(M* m, bool& inherited);
+  static void afterSwitch(M* m);
+  bool giveUpP(M* m, G*& g);
+  G* getGlobal(M* m, size_t most) GRAFT_REQUIRES(mu_);
+  G* stealWork(M* m);
+  bool lookAgain(M* m);
+  void put(M* m, G* g, bool next);
+  [[gnu::noinline]] void putRing(RunQ& q, G* g);
+  void resetSpinning(M* m);
+
+  // wake.cc
+  void wakep(bool barrier);
+  void startM(P* p, bool spinning);
+  void stopM(M* m);
+  void unparkM(M* m, uint32_t why);
+  void leaveParked(M* m);
+  void waitForP(M* m);
+  void acquireP(M* m, P* p);
+  P* releaseP(M* m);
+  P* idleGet() GRAFT_REQUIRES(mu_);
+  void idlePut(P* p) GRAFT_REQUIRES(mu_);
+  void handOffP(P* p);
+  void stopLockedM(M* m);
+  void startLockedM(M* m, G* g);
+
+  // timers (timers.cc)
+  bool addTimer(M* m, Timer* t, uint64_t when, uint64_t ticket, Timer::Fire fire);
+  bool runTimers(M* m, P* p, bool always);
+  uint64_t firstTimer();
+  void noteTimer(uint64_t when);
+  void pollTimers(M* m);
+
+  // handoff.cc, sysmon.cc, deadlock.cc, world.cc
+  bool retake(P* p, OwnerValue seen);
+  bool isDead() GRAFT_REQUIRES(mu_);
+  void returnFromCall(M* m);
+  bool becomeStopper();
+  bool stoppedOrSignalled(M& m, uint32_t epoch, bool signal);
+
+  Config config_{};
+  uint32_t procs_ = 0;
+  P* ps_ = nullptr;
+  base::Atomic<uint32_t> on_{0};
+  Pool<G, kMaxGs> gs_;
+  Pool<M, kMaxMs> ms_;  // at(i) has index i + 1
+  Pool<P, kMaxProcs> pool_p_;
+  WakeState<base::RealAtom> wake_;
+  ParkingLot lot_;
+  uint64_t canary_[2] = {};  // %fs:0x28 and 0x30, equal in all threads
+
+  os::Mutex mu_;
+  GlobalQueue globq_;  // Guarded by mu_, but for empty().
+  P* idle_ps_ GRAFT_GUARDED_BY(mu_) = nullptr;
+  M* idle_ms_ GRAFT_GUARDED_BY(mu_) = nullptr;
+  M* free_ms_ GRAFT_GUARDED_BY(mu_) = nullptr;  // made, but the kernel refused the thread
+  M* poller_ GRAFT_GUARDED_BY(mu_) = nullptr;  // sleeps until the first timer
+  G* dead_gs_ GRAFT_GUARDED_BY(mu_) = nullptr;
+  uint32_t dead_count_ GRAFT_GUARDED_BY(mu_) = 0;
+  uint32_t parked_ GRAFT_GUARDED_BY(mu_) = 0;
+  uint32_t running_ms_ GRAFT_GUARDED_BY(mu_) = 0;  // Ms with a thread
+  uint32_t gated_ GRAFT_GUARDED_BY(mu_) = 0;
+  uint32_t unaware_ GRAFT_GUARDED_BY(mu_) = 0;
+
+  // 0: no poller; 1: it is about to look at the timers; else when it wakes up [TIMER-A].
+  base::Atomic<uint64_t> poll_until_{0};
+
+  StopPoint<base::RealAtom>::Epoch epoch_{0};  // odd: stopped; written under mu_; a futex word
+  base::Atomic<uint32_t> stopper_{0};  // somebody stops the world
+  base::Atomic<uint32_t> acks_{0};  // moves with every acknowledgement; a futex word
+
+  base::Atomic<uint32_t> sysmon_waits_{0};
+  base::Atomic<uint32_t> sysmon_word_{0};
+  base::Atomic<uint64_t> retakes_{0}, handoffs_{0}, next_id_{0};
+  os::HelperThread sysmon_thread_{};
+};
+
+inline void noStep() { base::compilerBarrier(); }
+
+}  // namespace graft::sched

@@ -1,0 +1,182 @@
+// Which G an M runs next, and the switch to it: findRunnable and execute, on g0 with the word of
+// the M's P at `runtime`. Order as in Go: timers, every 61st time the global queue, the local
+// queue, the global one, other Ps; then the P is given up and everything looked at once more
+// [WAKE-B].
+#include "core/os/clock.h"
+#include "core/sched/sched.h"
+
+namespace graft::sched {
+namespace {
+
+constexpr int kStealTries = 4;
+
+uint64_t random(M* m) {
+  m->rng ^= m->rng << 13;
+  m->rng ^= m->rng >> 7;
+  m->rng ^= m->rng << 17;
+  return m->rng;
+}
+
+// The victim's next G is left alone while the victim is about to run it itself: only one that has
+// not moved for a few microseconds of the same stay in user code is stolen.
+bool nextIsStuck(P* victim) {
+  OwnerValue before = victim->word.look();
+  if (before.hold() != Hold::kUser) return before.hold() == Hold::kIdle;
+  for (int i = 0; i < 60; i++) base::cpuRelax();
+  return victim->word.look() == before;
+}
+
+}  // namespace
+
+void Sched::loop(M* m) {
+  for (;;) {
+    bool inherited = false;
+    G* g = findRunnable(m, inherited);
+    execute(m, g, inherited);
+  }
+}
+
+void Sched::execute(M* m, G* g, bool inherited) {
+  if (!inherited) m->p->tick++;
+  g->m = m;
+  m->g = g;
+  g->state.set(GState::kRunning);
+  Current& c = slotAt(g->ctx.fs != 0 ? g->ctx.fs : m->g0.fs);
+  c.m = m;
+  c.g = g;
+  c.mcache = m->mcache;
+  os::graft_switch(&m->g0, &g->ctx);
+  afterSwitch(m);
+}
+
+void Sched::afterSwitch(M* m) {
+  G* g = m->g;
+  m->g = nullptr;
+  slotAt(m->g0.fs) = {m, nullptr, nullptr};
+  m->left(m, g);
+}
+
+G* Sched::findRunnable(M* m, bool& inherited) {
+  for (;;) {
+    inherited = false;
+    if (m->locked_g != nullptr) {
+      stopLockedM(m);
+      return m->locked_g;
+    }
+    if (m->p == nullptr) stopM(m);
+    G* g = findLocal(m, inherited);
+    if (g == nullptr && (m->spinning || wake_.mayStart(static_cast<int32_t>(procs_)))) {
+      m->spinning = true;
+      g = stealWork(m);
+    }
+    if (g == nullptr && runTimers(m, m->p, true)) continue;
+    if (g == nullptr && !giveUpP(m, g)) continue;
+    if (m->spinning) resetSpinning(m);
+    if (g->locked_m == nullptr || g->locked_m == m) return g;
+    startLockedM(m, g);
+  }
+}
+
+G* Sched::findLocal(M* m, bool& inherited) {
+  P* p = m->p;
+  runTimers(m, p, false);
+  if (p->tick % 61 == 0 && !globq_.empty()) {
+    os::Lock lock(mu_);
+    if (G* g = getGlobal(m, 1)) return g;
+  }
+  if (G* g = p->runq.get(inherited)) return g;
+  if (globq_.empty()) return nullptr;
+  os::Lock lock(mu_);
+  return getGlobal(m, RunQ::kHalf);
+}
+
+// A fair share of the global queue: one to run, the others into the local ring.
+G* Sched::getGlobal(M* m, size_t most) {
+  size_t n = globq_.size() / procs_ + 1;
+  if (n > most) n = most;
+  G* g = globq_.get();
+  for (size_t i = 1; i < n; i++) {
+    G* more = globq_.get();
+    if (more == nullptr) break;
+    RunQ::Overflow over;
+    if (m->p->runq.put(more, over)) continue;
+    for (uint32_t k = 0; k < over.n; k++) globq_.put(over.items[k]);
+    break;
+  }
+  return g;
+}
+
+G* Sched::stealWork(M* m) {
+  for (int tries = 0; tries < kStealTries; tries++) {
+    bool last = tries == kStealTries - 1;
+    uint32_t start = static_cast<uint32_t>(random(m) % procs_);
+    for (uint32_t i = 0; i < procs_; i++) {
+      P* victim = &ps_[(start + i) % procs_];
+      if (victim == m->p) continue;
+      bool inherited;
+      if (last && runTimers(m, victim, true)) {
+        if (G* g = m->p->runq.get(inherited)) return g;
+      }
+      bool next_too = last && victim->runq.hasNext() && nextIsStuck(victim);
+      if (G* g = m->p->runq.steal(victim->runq, next_too)) return g;
+    }
+  }
+  return nullptr;
+}
+
+// Nothing to run: the P becomes idle. True: at the last moment g was found on the global queue, and
+// the P is still ours; false: look again from the start, with or without a P.
+bool Sched::giveUpP(M* m, G*& g) {
+  {
+    os::Lock lock(mu_);
+    g = getGlobal(m, RunQ::kHalf);
+    if (g != nullptr) return true;
+    idlePut(releaseP(m));
+  }
+  if (!m->spinning) return false;
+  m->spinning = false;
+  wake_.gaveUp();  // [WAKE-B]
+  if (!base::planted(base::Plant::kNoRecheck)) lookAgain(m);
+  return false;
+}
+
+bool Sched::lookAgain(M* m) {
+  for (uint32_t i = 0; i < procs_; i++) {
+    if (ps_[i].runq.empty()) continue;
+    P* p;
+    {
+      os::Lock lock(mu_);
+      p = idleGet();
+    }
+    if (p == nullptr) return false;
+    acquireP(m, p);
+    m->spinning = true;
+    wake_.again();
+    return true;
+  }
+  return false;
+}
+
+void Sched::put(M* m, G* g, bool next) {
+  bool barrier = !next;
+  if (next) {
+    g = m->p->runq.putNext(g);
+    barrier = g != nullptr;
+  }
+  if (g != nullptr) putRing(m->p->runq, g);
+  wakep(barrier);  // [WAKE-A]
+}
+
+void Sched::putRing(RunQ& q, G* g) {
+  RunQ::Overflow over;
+  if (q.put(g, over)) return;
+  os::Lock lock(mu_);
+  for (uint32_t i = 0; i < over.n; i++) globq_.put(over.items[i]);
+}
+
+void Sched::resetSpinning(M* m) {
+  m->spinning = false;
+  if (wake_.found()) wakep(false);
+}
+
+}  // namespace graft::sched

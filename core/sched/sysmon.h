@@ -1,0 +1,29 @@
+// sysmon: the thread that sees what no shim saw. It holds no P, runs on a stack of its own and
+// makes inline system calls only. It takes the P of an M that sleeps in the kernel, and of a G that
+// has been in user code for 10 ms while others wait; the M runs on, unaware, until it next enters
+// the runtime (ARCHITECTURE fact 4). It also starts Ms that the kernel refused earlier.
+//
+// Rhythm as in Go: 20 us, doubling after 50 quiet rounds up to 10 ms; it sleeps while every P is
+// idle. Source: Go's sysmon and retake; the look at /proc is ours.
+#pragma once
+
+#include "core/sched/sched.h"
+
+namespace graft::sched {
+
+class Sysmon {
+ public:
+  explicit Sysmon(Sched& s) : s_(s) {}
+  [[noreturn]] void run();
+  static void entry(void* sched);
+
+ private:
+  bool round(uint64_t now);
+  bool check(P* p, uint64_t now);
+  void sleepWhileIdle();
+  static bool asleep(M& m);
+
+  Sched& s_;
+};
+
+}  // namespace graft::sched
