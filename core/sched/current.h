@@ -43,6 +43,11 @@ inline G* currentG() {
   asm volatile("movq graft_current@gottpoff(%%rip), %0\n\tmovq %%fs:8(%0), %0" : "=r"(g));
   return g;
 }
+inline heap::MCache* currentCache() {
+  heap::MCache* c;
+  asm volatile("movq graft_current@gottpoff(%%rip), %0\n\tmovq %%fs:16(%0), %0" : "=r"(c));
+  return c;
+}
 // The slot that code running with this FS base sees.
 inline Current& slotAt(uintptr_t fs) { return *reinterpret_cast<Current*>(fs + currentOffset()); }
 

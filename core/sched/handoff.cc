@@ -1,5 +1,6 @@
 // A P changes hands around a call that blocks, knowingly (blocking) or unseen (retake, by sysmon,
 // and enterSlow, when the M notices) [OWN-A]. What happens to the mcache is INV-OWN-3 in owner.h.
+#include "core/base/check.h"
 #include "core/sched/sched.h"
 
 namespace graft::sched {
@@ -10,10 +11,12 @@ M* Sched::enterSlow(M* m) {
   m->p = nullptr;
   {
     os::Lock lock(mu_);
+    GRAFT_CHECK(m->unaware);  // INV-OWN-2: nobody but sysmon takes a P out of user code
     m->unaware = false;
     unaware_--;
     p = idleGet();
   }
+  base::delayPoint();
   // From here on the old mcache is nobody's.
   heap::MCache* old = m->mcache;
   m->mcache = nullptr;
@@ -38,6 +41,7 @@ bool Sched::retake(P* p, OwnerValue seen) {
     unaware_++;
   }
   retakes_.fetchAddRelaxed(1);
+  base::delayPoint();
   handOffP(p);
   return true;
 }
@@ -57,6 +61,7 @@ long Sched::blocking(long (*call)(void*), void* arg) {
     gated_++;
   }
   long result = call(arg);
+  base::delayPoint();
   returnFromCall(m);
   return result;
 }

@@ -10,12 +10,14 @@ thread_local constinit Current graft_current{};
 M* Sched::enter() {
   M* m = currentM();
   m->stop.enter(noStep);
+  base::delayPoint();
   if (__builtin_expect(m->p->word.enter(m->held), 1)) return m;
   return enterSlow(m);
 }
 
 void Sched::leave(M* m) {
   m->p->word.leave(m->held);
+  base::delayPoint();
   if (__builtin_expect(m->stop.leave(noStep), 0)) standStill(m, nullptr);
 }
 
@@ -25,6 +27,7 @@ void Sched::switchToG0(M* m, void (*left)(M*, G*)) {
 }
 
 void Sched::leftParked(M* m, G* g) {
+  base::delayPoint();
   if (!g->state.commit()) m->sched->put(m, g, true);  // [PARK-B]
 }
 
@@ -109,6 +112,7 @@ WaitResult Sched::wait(const uint32_t* addr, uint32_t expected, uint64_t deadlin
     // No memory for a timer: the wait ends at once, as a spurious time-out would.
     if (lot_.takeOne(&w, ticket, WaitResult::kTimedOut)) g->state.ready();
   }
+  base::delayPoint();
   switchToG0(m, leftParked);
   m = currentM();
   if (deadline_ns != kNoDeadline) g->timer.cancel(ticket);

@@ -135,14 +135,18 @@ bool Sched::giveUpP(M* m, G*& g) {
   }
   if (!m->spinning) return false;
   m->spinning = false;
+  base::delayPoint();
   wake_.gaveUp();  // [WAKE-B]
+  base::delayPoint();
   if (!base::planted(base::Plant::kNoRecheck)) lookAgain(m);
   return false;
 }
 
+// The global queue too: who put something there after we looked under the lock, and saw us
+// spinning, relies on it.
 bool Sched::lookAgain(M* m) {
   for (uint32_t i = 0; i < procs_; i++) {
-    if (ps_[i].runq.empty()) continue;
+    if (ps_[i].runq.empty() && globq_.empty()) continue;
     P* p;
     {
       os::Lock lock(mu_);
@@ -164,6 +168,7 @@ void Sched::put(M* m, G* g, bool next) {
     barrier = g != nullptr;
   }
   if (g != nullptr) putRing(m->p->runq, g);
+  base::delayPoint();
   wakep(barrier);  // [WAKE-A]
 }
 

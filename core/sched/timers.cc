@@ -43,6 +43,7 @@ bool Sched::runTimers(M* m, P* p, bool always) {
   bool fired = false;
   TimerHeap::Entry e;
   while (p->timers.popDue(now, e)) {
+    base::delayPoint();
     e.timer->fire(m, e.timer, e.ticket);
     fired = true;
   }
@@ -63,6 +64,7 @@ uint64_t Sched::firstTimer() {
 void Sched::pollTimers(M* m) {
   for (;;) {
     poll_until_.storeSeqCst(1);  // [TIMER-A]
+    base::delayPoint();
     uint64_t first = firstTimer();
     uint64_t now = first == 0 ? 0 : os::nowNs();
     if (first > now) {

@@ -8,17 +8,22 @@
 namespace graft::sched {
 
 void Sched::wakep(bool barrier) {
-  if (!wake_.mustWake(barrier)) return;
-  P* p;
-  {
-    os::Lock lock(mu_);
-    p = idleGet();
-  }
-  if (p == nullptr) {
+  while (wake_.mustWake(barrier)) {
+    P* p;
+    {
+      os::Lock lock(mu_);
+      p = idleGet();
+    }
+    if (p != nullptr) {
+      startM(p, true);
+      return;
+    }
+    // The Ps went to others, or the world is stopped; if it was started meanwhile, its starter may
+    // have seen us spinning and left the waking to us.
     wake_.gaveUp();
-    return;
+    if ((epoch_.loadAcquire() & 1) != 0) return;
+    barrier = false;
   }
-  startM(p, true);
 }
 
 // Gives p to a sleeping M, or to a new one. The kernel may refuse: p is idle then, and sysmon tries
@@ -83,6 +88,7 @@ void Sched::stopM(M* m) {
 }
 
 void Sched::waitForP(M* m) {
+  base::delayPoint();
   while (m->wake_word.loadAcquire() != 1) os::futexWaitNs(&m->wake_word, 0, os::kForever);
   m->wake_word.storeRelaxed(0);
   leaveParked(m);

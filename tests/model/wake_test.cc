@@ -27,12 +27,14 @@ enum class Fault {
   kNone,
   kIdleLast,  // looks again before the P is idle
   kLooksFirst,  // looks at the queues, then counts itself out
+  kNotGlobal,  // looks at the local queues only when it looks again
 };
 
 struct State {
   sched::WakeState<ModelAtom> wake;
   sched::RunQueue<ModelAtom, uint32_t, 4> queue, own;
   ModelMutex mu;
+  Atomic<int> global{0};  // the global queue's length; written under mu
   Ghost<int> woken;  // Ms started by the submitter
   Ghost<int> ran;
 
@@ -47,6 +49,23 @@ struct State {
     if (wake.mustWake(!next || item != 0)) woken.add(1);
   }
 
+  // From a thread without a P.
+  void submitGlobal() {
+    mu.lock();
+    global.storeRelaxed(global.loadRelaxed() + 1);
+    mu.unlock();
+    if (wake.mustWake(false)) woken.add(1);
+  }
+  bool fromGlobal() {
+    if (global.loadRelaxed() == 0) return false;
+    global.storeRelaxed(global.loadRelaxed() - 1);
+    ran.add(1);
+    return true;
+  }
+  bool anything(Fault fault) {
+    return !queue.empty() || (fault != Fault::kNotGlobal && global.loadRelaxed() != 0);
+  }
+
   bool steal() {
     uint32_t item = own.steal(queue, true);
     if (item == 0) return false;
@@ -54,9 +73,12 @@ struct State {
     return true;
   }
 
-  void becomeIdle() {
+  // False: there was something on the global queue after all.
+  bool becomeIdle() {
     ModelLock lock(mu);
+    if (fromGlobal()) return false;
     wake.idleInc();
+    return true;
   }
 
   void spin(Fault fault) {
@@ -66,13 +88,16 @@ struct State {
         return;
       }
       bool something = false;
-      if (fault == Fault::kLooksFirst) something = !queue.empty();
-      if (fault != Fault::kIdleLast) becomeIdle();
+      if (fault == Fault::kLooksFirst) something = anything(fault);
+      if (fault != Fault::kIdleLast && !becomeIdle()) {
+        wake.found();
+        return;
+      }
       wake.gaveUp();
       if (fault != Fault::kLooksFirst && !base::planted(Plant::kNoRecheck)) {
-        something = !queue.empty();
+        something = anything(fault);
       }
-      if (fault == Fault::kIdleLast) becomeIdle();
+      if (fault == Fault::kIdleLast && !becomeIdle()) return;
       if (!something) return;
       ModelLock lock(mu);
       wake.idleDec();
@@ -80,6 +105,19 @@ struct State {
     }
   }
 };
+
+Result submittingGlobally(Fault fault, model::Options options = {}) {
+  return explore(options, [=](model::Run& run) {
+    auto s = std::make_shared<State>();
+    s->wake.again();  // M2 spins
+    run.thread("foreign", [=] { s->submitGlobal(); });
+    run.thread("M2", [=] { s->spin(fault); });
+    run.finally([=] {
+      bool waits = s->global.loadRelaxed() != 0;
+      MODEL_ASSERT(!(waits && s->wake.idle() > 0 && s->woken.get() == 0));
+    });
+  });
+}
 
 Result submitting(Fault fault, bool next, int items, model::Options options = {}) {
   return explore(options, [=](model::Run& run) {
@@ -106,6 +144,13 @@ TEST(Wake, NoWorkWaitsBesideAnIdleP) {
     EXPECT_TRUE(r.ok()) << r.trace();
     EXPECT_GE(r.schedules(), 200u);
   }
+}
+
+TEST(Wake, NoWorkWaitsOnTheGlobalQueueBesideAnIdleP) {
+  Result r = submittingGlobally(Fault::kNone);
+  EXPECT_TRUE(r.ok()) << r.trace();
+  EXPECT_GE(r.schedules(), 5u);
+  EXPECT_TRUE(submittingGlobally(Fault::kNotGlobal).failed());
 }
 
 TEST(Wake, PlantedFaultsAreFound) {

@@ -205,6 +205,7 @@ TEST(Sched, TheMcacheStaysWithTheMThatLostItsP) {
           while (__atomic_load_n(&stop, __ATOMIC_ACQUIRE) == 0) {
             SCHED_CHECK(slotAt(os::threadPointer()).mcache == mine);
           }
+          s.yield();  // here it learns that its P is gone
           done.add();
         },
         nullptr);
