@@ -5,7 +5,7 @@ namespace graft::base {
 
 #ifdef GRAFT_PLANTED
 constinit Atomic<int> planted_fault{0};
-constinit Atomic<uint32_t> delay_rate{0};
+constinit Atomic<void (*)()> delay_hook{nullptr};
 #endif
 
 }  // namespace graft::base

@@ -36,15 +36,11 @@ enum class Plant : int {
 };
 
 #ifdef GRAFT_PLANTED
-// Delay points: where another thread coming in between would matter, one visit in `delay_rate` (0:
-// none) takes some microseconds, so that a stress test meets orders that are rare otherwise.
-extern constinit Atomic<uint32_t> delay_rate;
+// Delay points: where another thread coming in between would matter, a stress test may run a
+// function that takes its time, and so meets orders that are rare otherwise.
+extern constinit Atomic<void (*)()> delay_hook;
 inline void delayPoint() {
-  uint32_t rate = delay_rate.loadRelaxed();
-  if (rate == 0) return;
-  uint64_t dice = __builtin_ia32_rdtsc() * 0x9e3779b97f4a7c15u >> 32;
-  if (dice % rate != 0) return;
-  for (uint64_t i = dice % 509; i > 0; i--) cpuRelax();
+  if (auto hook = delay_hook.loadRelaxed()) hook();
 }
 extern constinit Atomic<int> planted_fault;
 inline bool planted(Plant p) { return planted_fault.loadRelaxed() == static_cast<int>(p); }

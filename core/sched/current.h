@@ -3,7 +3,9 @@
 // before it switches to the G; a G without one uses its M's. Read anew after every point where the
 // G can be moved: the reads are volatile so that no compiler keeps them over a switch.
 //
-// Any stack of an M, signal handlers included; elsewhere m is null. No locks.
+// On the stack of a G. On g0 FS still holds what the last G left there, so these read anything: a
+// signal handler asks Sched::mOfThread. Threads of the program that are no M have null here; helper
+// threads of graft's own must not ask. No locks.
 #pragma once
 
 #include <stdint.h>

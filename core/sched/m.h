@@ -19,7 +19,10 @@ struct P;
 struct M {
   // Its own thread, handler included.
   Sched* sched = nullptr;
+  // g0 leaves FS alone: it runs on the base of the G that has just left, reads nothing through it,
+  // and so a switch between two Gs costs one write of FS, or none.
   os::Context g0{};
+  uintptr_t fs_now = 0;  // what FS holds
   P* p = nullptr;  // as far as the M knows: sysmon may have taken it (owner.h)
   OwnerValue held{};  // what the M last wrote into p's word
   G* g = nullptr;
@@ -34,6 +37,7 @@ struct M {
   // Immutable once it runs.
   uint32_t index = 0;
   Addr block = 0;  // mapping of g0's stack and the thread block; the main M's too
+  uintptr_t fs = 0;  // the thread block: the FS base for Gs without one
   base::Atomic<uint32_t> tid{0};
 
   // The futex word of a parked M: 0 sleep, 1 run with next_p, 2 look at the timers again.

@@ -37,6 +37,10 @@ class Pool {
     return t;
   }
   T& at(size_t i) const { return *reinterpret_cast<T*>(base_ + i * sizeof(T)); }
+  bool holds(const T* t) const {
+    size_t off = reinterpret_cast<Addr>(t) - base_;
+    return t != nullptr && off < made() * sizeof(T) && off % sizeof(T) == 0;
+  }
   size_t made() const { return made_.loadAcquire(); }
 
  private:

@@ -98,6 +98,7 @@ class RunQueue {
 
  private:
   bool claim(uint32_t h, uint32_t n) {
+    base::delayPoint();
     if (base::planted(base::Plant::kStealByStore)) {
       head_.storeRelease(h + n);
       return true;

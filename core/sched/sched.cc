@@ -44,11 +44,9 @@ bool Sched::start(const Config& config) {
   m->parked = false;
   parked_--;
   m->tid.storeRelaxed(static_cast<uint32_t>(os::gettid()));
-  uintptr_t block = m->g0.fs;
   os::makeContext(&m->g0, reinterpret_cast<void*>(m->block), kG0Stack, mainG0, m);
-  m->g0.fs = block;
   g->id = next_id_.fetchAddRelaxed(1);
-  g->ctx.fs = os::threadPointer();
+  g->ctx.fs = m->fs_now = os::threadPointer();
   g->state.set(GState::kRunning);
   g->m = m;
   m->g = g;
@@ -106,8 +104,8 @@ bool Sched::mapM(M* m) {
   block[5] = canary_[0];
   block[6] = canary_[1];
   m->block = at;
-  m->g0.fs = reinterpret_cast<uintptr_t>(block);
-  slotAt(m->g0.fs) = {m, nullptr, nullptr};
+  m->fs = m->fs_now = reinterpret_cast<uintptr_t>(block);
+  slotAt(m->fs) = {m, nullptr, nullptr};
   return true;
 }
 
@@ -115,7 +113,7 @@ bool Sched::startThread(M* m) {
   if (!mapM(m)) return false;
   uint64_t open = config_.stop_signal == 0 ? 0 : uint64_t{1} << (config_.stop_signal - 1);
   return os::startThread(
-      {m->block + kG0Stack, reinterpret_cast<void*>(m->g0.fs), &m->tid, mMain, m, ~open});
+      {m->block + kG0Stack, reinterpret_cast<void*>(m->fs), &m->tid, mMain, m, ~open});
 }
 
 G* Sched::spawn(const Spawn& what) {
@@ -186,6 +184,13 @@ G* Sched::getG(M* m, const Spawn& what) {
     *at = g->link;
     p->dead_count--;
     break;
+  }
+  if (g == nullptr && p->dead != nullptr) {  // any other: its stack is exchanged
+    g = p->dead;
+    p->dead = g->link;
+    p->dead_count--;
+    if (g->stack.size != 0) source.free(g->stack);
+    g->stack = {};
   }
   if (g == nullptr) {
     os::Lock lock(mu_);

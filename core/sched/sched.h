@@ -176,6 +176,7 @@ class Sched {
   void noteTimer(uint64_t when);
   void pollTimers(M* m);
 
+  M* mOfThread();
   // handoff.cc, sysmon.cc, deadlock.cc, world.cc
   bool retake(P* p, OwnerValue seen);
   bool isDead() GRAFT_REQUIRES(mu_);

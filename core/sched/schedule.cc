@@ -41,18 +41,17 @@ void Sched::execute(M* m, G* g, bool inherited) {
   g->m = m;
   m->g = g;
   g->state.set(GState::kRunning);
-  Current& c = slotAt(g->ctx.fs != 0 ? g->ctx.fs : m->g0.fs);
-  c.m = m;
-  c.g = g;
-  c.mcache = m->mcache;
-  os::graft_switch(&m->g0, &g->ctx);
+  uintptr_t fs = g->ctx.fs != 0 ? g->ctx.fs : m->fs;
+  slotAt(fs) = {m, g, m->mcache};
+  os::Context to{g->ctx.sp, fs == m->fs_now ? 0 : fs};
+  m->fs_now = fs;
+  os::graft_switch(&m->g0, &to);
   afterSwitch(m);
 }
 
 void Sched::afterSwitch(M* m) {
   G* g = m->g;
   m->g = nullptr;
-  slotAt(m->g0.fs) = {m, nullptr, nullptr};
   m->left(m, g);
 }
 

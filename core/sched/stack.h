@@ -1,9 +1,10 @@
 // Where a G's stack and thread block come from: slots of an allocator that the embedder passes in.
 // A dead G keeps its slot, so that the next G of the same size starts without an allocation.
 //
-// alloc and free run on the stack of the G (or foreign thread) that spawns, or on g0 (free), in
-// runtime code: no libc call that can lock or allocate. reuse runs where alloc does and may refuse
-// (HZ-TLSREUSE: the thread block has gone stale); the slot is then freed.
+// A slot's thread block stays mapped for ever: an M's FS may point to it, unused, after the G has
+// died. alloc and free run on the stack of the G (or foreign thread) that spawns, or on g0 (free),
+// in runtime code: no libc call that can lock or allocate. reuse runs where alloc does and may
+// refuse (HZ-TLSREUSE: the thread block has gone stale); the slot is then freed.
 #pragma once
 
 #include <stddef.h>

@@ -23,11 +23,21 @@ void Sched::standStill(M* m, void* context) {
   m->stop_context = nullptr;
 }
 
-void Sched::onStopSignal(void* ucontext) {
+// In a handler: the thread may be on g0, where FS says nothing about the M.
+M* Sched::mOfThread() {
+  uint32_t tid = static_cast<uint32_t>(os::gettid());
   M* m = currentM();
+  if (ms_.holds(m) && m->tid.loadRelaxed() == tid) return m;
+  for (size_t i = 0; i < ms_.made(); i++) {
+    if (ms_.at(i).tid.loadRelaxed() == tid) return &ms_.at(i);
+  }
+  return nullptr;
+}
+
+void Sched::onStopSignal(void* ucontext) {
+  M* m = mOfThread();
   if (m == nullptr) return;
-  G* g = currentG();
-  if (g != nullptr && g->norun != 0) {
+  if (m->g != nullptr && m->g->norun != 0) {
     m->stop.request();
   } else if (m->stop.handle()) {
     standStill(m, ucontext);

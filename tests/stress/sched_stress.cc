@@ -145,9 +145,12 @@ void pairMember(void* arg) {
   uint64_t index = reinterpret_cast<uintptr_t>(arg);
   Pair& p = pairs[index / 2];
   uint32_t me = index % 2;
+  uint64_t begin = os::nowNs();
   OnStack on;
   for (;;) {
-    on.away([&] { p.sem[me].wait(); });
+    // Every second pair leaves a cancelled timer behind each time.
+    uint64_t limit = index / 2 % 2 == 0 ? kNoDeadline : begin + 3600 * 1000 * kMs;
+    on.away([&] { p.sem[me].wait(limit); });
     if (stopping()) break;
     require(__atomic_load_n(&p.turn, __ATOMIC_RELAXED) == me, "a token was passed twice");
     __atomic_store_n(&p.turn, 1 - me, __ATOMIC_RELAXED);
@@ -269,6 +272,21 @@ void* watchdog(void*) {
   }
 }
 
+// One visit in delay_rate to a delay point spins, lets other threads of the kernel run, or sleeps.
+uint32_t delay_rate = 0;
+[[maybe_unused]] void delay() {
+  uint64_t dice = os::cycles() * 0x9e3779b97f4a7c15u >> 32;
+  if (dice % delay_rate != 0) return;
+  dice /= delay_rate;
+  if (dice % 4 == 0) {
+    rawSleep(reinterpret_cast<void*>(10 * kUs));
+  } else if (dice % 4 == 1) {
+    os::sys(SYS_sched_yield);
+  } else {
+    for (uint64_t i = dice % 509; i > 0; i--) base::cpuRelax();
+  }
+}
+
 void crashed(int) { fail("crashed"); }
 
 constexpr struct {
@@ -335,8 +353,18 @@ int main(int argc, char** argv) {
   }
   if (!os::haveFsgsbase()) return printf("sched_stress: no FSGSBASE\n"), 77;
 #ifdef GRAFT_PLANTED
+  if (plant != base::Plant::kNone) {  // a broken scheduler may take its process along in any way
+    pid_t pid = fork();
+    int status = 0;
+    if (pid != 0) {
+      waitpid(pid, &status, 0);
+      if (status == 0) return 0;
+      return fprintf(stderr, "sched_stress: FAIL: status %x\n", static_cast<unsigned>(status)), 1;
+    }
+  }
   base::planted_fault.storeRelaxed(static_cast<int>(plant));
-  base::delay_rate.storeRelaxed(delays);
+  delay_rate = delays;
+  if (delays != 0) base::delay_hook.storeRelaxed(delay);
 #else
   if (plant != base::Plant::kNone || delays != 0) {
     return fprintf(stderr, "sched_stress: built without planted faults\n"), 77;

@@ -42,6 +42,8 @@ TEST_P(Procs, ManyAtOnceOverflowTheLocalQueue) {
       done.waitFor(3000 * (static_cast<uint32_t>(round) + 1));
       SCHED_CHECK(done.get() == 3000 * (static_cast<uint32_t>(round) + 1));
     }
+    // Most gave their stacks back; they are used again all the same.
+    SCHED_CHECK(s.counts().gs < 3500);
   });
 }
 

@@ -150,11 +150,11 @@ struct Sem {
     __atomic_fetch_add(&v, 1, __ATOMIC_SEQ_CST);
     s.wake(&v, 1);
   }
-  void wait() {
+  void wait(uint64_t deadline = kNoDeadline) {
     for (;;) {
       uint32_t now = __atomic_load_n(&v, __ATOMIC_SEQ_CST);
       if (now == 0) {
-        s.wait(&v, 0);
+        s.wait(&v, 0, deadline);
       } else if (__atomic_compare_exchange_n(&v, &now, now - 1, false, __ATOMIC_SEQ_CST,
                                              __ATOMIC_SEQ_CST)) {
         return;
