@@ -24,6 +24,13 @@ class GlobalQueue {
     return g;
   }
   size_t size() const { return size_.loadRelaxed(); }
+  bool valid() const {  // every G in it is runnable, and they are as many as it says
+    size_t n = 0;
+    for (G* g = head_; g != nullptr; g = g->link, n++) {
+      if (g->state.look() != GState::kRunnable) return false;
+    }
+    return n == size();
+  }
   bool empty() const { return size() == 0; }  // racy without the lock
 
  private:

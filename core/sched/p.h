@@ -25,6 +25,7 @@ struct P {
   TimerHeap timers;
   // Holder only.
   uint32_t tick = 0;  // Gs executed, next ones that inherit their slice not counted
+  uint32_t inherits = 0;  // next ones in a row
   uint64_t timers_checked = 0;  // in cycles
   heap::MCache* mcache = nullptr;  // comes with the P; null while an M has it (INV-OWN-3)
   G* dead = nullptr;

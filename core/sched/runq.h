@@ -51,16 +51,15 @@ class RunQueue {
   T putNext(T item) { return next_.exchangeAcqRel(item); }
 
   // Holder only. `inherited`: it was `next` and goes on with the time slice of who put it there.
-  T get(bool& inherited) {
+  // ring_first: the others have waited long enough.
+  T get(bool& inherited, bool ring_first = false) {
+    inherited = false;
+    if (ring_first) {
+      if (T item = getRing(); item != T{}) return item;
+    }
     T next = next_.loadRelaxed();
     inherited = next != T{} && next_.casAcquire(next, T{});
-    if (inherited) return next;
-    for (;;) {
-      uint32_t h = head_.loadAcquire();
-      if (tail_.loadRelaxed() == h) return T{};
-      T item = ring_[h % kSize].loadRelaxed();
-      if (claim(h, 1)) return item;
-    }
+    return inherited ? next : getRing();
   }
 
   // Holder of *this takes half of the victim's items, and `next` when there is nothing else and
@@ -97,6 +96,15 @@ class RunQueue {
   }
 
  private:
+  T getRing() {
+    for (;;) {
+      uint32_t h = head_.loadAcquire();
+      if (tail_.loadRelaxed() == h) return T{};
+      T item = ring_[h % kSize].loadRelaxed();
+      if (claim(h, 1)) return item;
+    }
+  }
+
   bool claim(uint32_t h, uint32_t n) {
     base::delayPoint();
     if (base::planted(base::Plant::kStealByStore)) {

@@ -69,7 +69,9 @@ void Sched::mainG0(void* self) {
 void Sched::mMain(void* self) {
   M* m = static_cast<M*>(self);
   m->sched->leaveParked(m);
-  m->sched->acquireP(m, m->next_p);
+  P* p = m->next_p;
+  m->next_p = nullptr;
+  m->sched->acquireP(m, p);
   m->sched->loop(m);
 }
 

@@ -108,7 +108,7 @@ class Sched {
   void onStopSignal(void* ucontext);  // in the handler of stop_signal, on any M
 
   Counts counts();
-  bool valid();  // invariants that hold in a stopped world
+  bool valid();  // [any] the invariants of what mu_ guards
 
  private:
   friend struct SchedPeer;  // tests

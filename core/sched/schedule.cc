@@ -9,6 +9,9 @@ namespace graft::sched {
 namespace {
 
 constexpr int kStealTries = 4;
+// A pair that wakes each other goes on with one time slice: after so many turns the ring has its
+// turn.
+constexpr uint32_t kMaxInherits = 128;
 
 uint64_t random(M* m) {
   m->rng ^= m->rng << 13;
@@ -37,6 +40,7 @@ void Sched::loop(M* m) {
 }
 
 void Sched::execute(M* m, G* g, bool inherited) {
+  m->p->inherits = inherited ? m->p->inherits + 1 : 0;
   if (!inherited) m->p->tick++;
   g->m = m;
   m->g = g;
@@ -83,7 +87,7 @@ G* Sched::findLocal(M* m, bool& inherited) {
     os::Lock lock(mu_);
     if (G* g = getGlobal(m, 1)) return g;
   }
-  if (G* g = p->runq.get(inherited)) return g;
+  if (G* g = p->runq.get(inherited, p->inherits >= kMaxInherits)) return g;
   if (globq_.empty()) return nullptr;
   os::Lock lock(mu_);
   return getGlobal(m, RunQ::kHalf);

@@ -92,7 +92,9 @@ void Sched::waitForP(M* m) {
   while (m->wake_word.loadAcquire() != 1) os::futexWaitNs(&m->wake_word, 0, os::kForever);
   m->wake_word.storeRelaxed(0);
   leaveParked(m);
-  acquireP(m, m->next_p);
+  P* p = m->next_p;
+  m->next_p = nullptr;
+  acquireP(m, p);
 }
 
 void Sched::leaveParked(M* m) {

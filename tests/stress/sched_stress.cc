@@ -253,6 +253,7 @@ void stopAndLook() {
   uint64_t before = sumOps();
   for (uint64_t end = os::nowNs() + 100 * kUs; os::nowNs() < end;) base::cpuRelax();
   require(sumOps() == before, "something moved in a stopped world");
+  require(s.valid(), "an invariant does not hold");
   stops++;
   s.startWorld();
 }

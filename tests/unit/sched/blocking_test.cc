@@ -344,7 +344,6 @@ TEST_P(Kernel, NothingMovesInAStoppedWorld) {
 TEST(Sched, ForeignThreads) {
   inChild(2, [] {
     static uint32_t word = 0;
-    static Count done;
     pthread_t t;
     SCHED_CHECK(pthread_create(
                     &t, nullptr,

@@ -118,6 +118,39 @@ TEST_P(Procs, YieldLetsOthersRun) {
   });
 }
 
+// Two Gs that only wake each other share one time slice; the others on their P get theirs.
+TEST(Sched, APairThatHandsOverStarvesNobody) {
+  inChild(1, [] {
+    static Sem a, b;
+    static Count others, done;
+    static uint32_t stop = 0;
+    go(
+        [](void*) {
+          while (__atomic_load_n(&stop, __ATOMIC_ACQUIRE) == 0) {
+            a.wait();
+            b.post();
+          }
+          done.add();
+        },
+        nullptr);
+    go(
+        [](void*) {
+          for (int i = 0; i < 10; i++) s.yield();
+          others.add();
+        },
+        nullptr);
+    uint32_t turns = 0;
+    for (; turns < 1000000 && others.get() == 0; turns++) {
+      a.post();
+      b.wait();
+    }
+    SCHED_CHECK(turns < 10000);
+    __atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+    a.post();
+    done.waitFor(1);
+  });
+}
+
 // A G that computes and never enters the runtime does not keep those behind it from other Ps.
 TEST(Sched, WorkIsStolen) {
   inChild(2, [] {
