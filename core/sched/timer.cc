@@ -29,7 +29,7 @@ bool Timer::cancel(uint64_t ticket) {
   return true;
 }
 
-bool TimerHeap::add(Timer* t, uint64_t when, uint64_t ticket) {
+bool TimerHeap::add(Timer* t, uint64_t when, uint64_t ticket, Timer::Fire fire) {
   os::Lock lock(mu_);
   size_t n = size_.loadRelaxed();
   if (n >= 64 && stale_.loadRelaxed() > n / 2) {
@@ -39,7 +39,7 @@ bool TimerHeap::add(Timer* t, uint64_t when, uint64_t ticket) {
   if (n == room_ && !grow()) return false;
   t->heap = this;
   t->armed.storeRelease(ticket << 1 | 1);
-  entries_[n] = {when, t, ticket};
+  entries_[n] = {when, t, ticket, fire};
   size_.storeRelaxed(n + 1);
   up(n);
   setSize(n + 1);  // [TIMER-A]

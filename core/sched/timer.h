@@ -1,6 +1,6 @@
-// Timers of one P: a 4-ary heap of (when, timer, ticket). Cancelling is lazy: it disarms the timer
-// with one CAS and leaves the entry behind; an entry whose ticket no longer fits is dropped when it
-// comes to the top, or when the heap is cleaned because most of it is stale.
+// Timers of one P: a 4-ary heap of (when, timer, ticket, what to do). Cancelling is lazy: it
+// disarms the timer with one CAS and leaves the entry behind; an entry whose ticket no longer fits
+// is dropped when it comes to the top, or when the heap is cleaned because most of it is stale.
 //
 //   arm (owner M)                cancel (the G)              run (any M)
 //   armed = ticket << 1 | 1      CAS ticket|1 -> ticket|0    pop what is due
@@ -27,7 +27,6 @@ class TimerHeap;
 struct Timer {
   using Fire = void (*)(M* m, Timer* t, uint64_t ticket);
 
-  Fire fire = nullptr;
   base::Atomic<uint64_t> armed{0};  // ticket << 1, | 1 while armed
   TimerHeap* heap = nullptr;  // the one it was armed in last
 
@@ -41,10 +40,13 @@ class TimerHeap {
     uint64_t when;
     Timer* timer;
     uint64_t ticket;
+    // Here, not in the timer: while one arming fires, its G may have armed the timer for something
+    // else.
+    Timer::Fire fire;
   };
 
   // False: no memory for one more entry.
-  bool add(Timer* t, uint64_t when, uint64_t ticket);
+  bool add(Timer* t, uint64_t when, uint64_t ticket, Timer::Fire fire);
   uint64_t first() const { return first_.loadRelaxed(); }
   // The next entry that is due by `now` and still armed; its timer is disarmed. False: none.
   bool popDue(uint64_t now, Entry& out);

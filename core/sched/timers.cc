@@ -10,9 +10,8 @@ namespace graft::sched {
 constexpr uint64_t kCheckCycles = 40'000;
 
 bool Sched::addTimer(M* m, Timer* t, uint64_t when, uint64_t ticket, Timer::Fire fire) {
-  t->fire = fire;
   if (when == 0) when = 1;
-  if (!m->p->timers.add(t, when, ticket)) return false;
+  if (!m->p->timers.add(t, when, ticket, fire)) return false;
   base::fenceSeqCst();  // [TIMER-A]
   noteTimer(when);
   return true;
@@ -44,7 +43,7 @@ bool Sched::runTimers(M* m, P* p, bool always) {
   TimerHeap::Entry e;
   while (p->timers.popDue(now, e)) {
     base::delayPoint();
-    e.timer->fire(m, e.timer, e.ticket);
+    e.fire(m, e.timer, e.ticket);
     fired = true;
   }
   return fired;

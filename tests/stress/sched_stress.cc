@@ -22,6 +22,34 @@
 #include "core/os/clock.h"
 #include "tests/unit/sched/in_process.h"
 
+namespace graft::sched {
+// What a failure leaves behind: the Ps, the counters, and every G that has not ended.
+struct SchedPeer {
+  static void dump() {
+    fprintf(stderr,
+            "now %lu idle %d spinning %d parked %u of %u gated %u unaware %u global %zu "
+            "poll_until %lu poller %d epoch %u sysmon waits %u\n",
+            os::nowNs(), s.wake_.idle(), s.wake_.spinning(), s.parked_, s.running_ms_, s.gated_,
+            s.unaware_, s.globq_.size(), s.poll_until_.loadRelaxed(), s.poller_ != nullptr,
+            s.epoch_.loadRelaxed(), s.sysmon_waits_.loadRelaxed());
+    for (uint32_t i = 0; i < s.procs_; i++) {
+      P& p = s.ps_[i];
+      OwnerValue v = p.word.look();
+      fprintf(stderr, "P%u: hold %d by M%lu, %u queued, timer %lu, tick %u\n", i,
+              static_cast<int>(v.hold()), v.m(), p.runq.size(), p.timers.first(), p.tick);
+    }
+    s.forEachG([](G& g) {
+      GState st = g.state.look();
+      if (st == GState::kDead || st == GState::kFree) return;
+      fprintf(stderr, "G%lu: state %d, queued %d at %p, ticket %lu, timer %lx, M%u wired %d\n",
+              g.id, static_cast<int>(st), g.wait.bucket.loadRelaxed() != nullptr, g.wait.addr,
+              g.wait.ticket.loadRelaxed(), g.timer.armed.loadRelaxed(),
+              g.m != nullptr ? g.m->index : 0, g.locked_m != nullptr);
+    });
+  }
+};
+}  // namespace graft::sched
+
 using namespace graft;
 using namespace graft::sched;
 
@@ -203,7 +231,12 @@ void lockedWork(Rng& rng) {
 void mixedStep(Rng& rng) {
   switch (rng.below(40)) {
     case 0: timedWait(rng); return;
-    case 1: s.sleepUntil(os::nowNs() + rng.below(500) * kUs); return;
+    case 1: {
+      uint64_t until = os::nowNs() + rng.below(500) * kUs;
+      s.sleepUntil(until);
+      require(os::nowNs() >= until, "a sleeper woke early");
+      return;
+    }
     case 2: spawnSome(static_cast<uint32_t>(rng.below(20))); return;
     case 3: s.blocking(rawSleep, reinterpret_cast<void*>(rng.below(200) * kUs)); return;
     case 4:  // unseen
@@ -268,7 +301,10 @@ void* watchdog(void*) {
       uint64_t n = i < 2 * kPairs ? pair_ops[i].get() : mixed_ops[i - 2 * kPairs].get();
       stuck[i] = n == last[i] ? stuck[i] + 1 : 0;
       last[i] = n;
-      if (stuck[i] > 16) fail(stopping() ? "a G did not come to its end" : "a G does not get on");
+      if (stuck[i] <= 16) continue;
+      fprintf(stderr, "counter %d\n", i);
+      SchedPeer::dump();
+      fail(stopping() ? "a G did not come to its end" : "a G does not get on");
     }
   }
 }

@@ -161,8 +161,9 @@ TEST_P(Kernel, SysmonTakesThePOfASleepingM) {
     go([](void*) { other.add(); }, nullptr);
     s.yield();
     other.waitFor(1);
-    // Only with the Ps back could this G get here; now the sleepers come back, unaware.
-    SCHED_CHECK(s.counts().retakes >= 1);
+    // With one P only a retake leads here; with two this G runs beside a sleeper, which loses its
+    // P, too. Then the sleepers come back, unaware.
+    while (s.counts().retakes == 0) s.yield();
     SCHED_CHECK(os::sys(SYS_write, fds[1], os::arg("xxxx"), s.procs()) == s.procs());
     done.waitFor(s.procs());
   });
