@@ -79,4 +79,18 @@ bool noHugePages(Addr at, size_t bytes) {
 
 void release(Addr at, size_t bytes) { sys(SYS_munmap, addr(at), len(bytes)); }
 
+bool installGuard(Addr at, size_t bytes) {
+  constexpr int kGuardInstall = 102;  // MADV_GUARD_INSTALL, newer than the oldest headers
+  return !failed(sys(SYS_madvise, addr(at), len(bytes), kGuardInstall));
+}
+
+bool removeGuard(Addr at, size_t bytes) {
+  constexpr int kGuardRemove = 103;
+  return !failed(sys(SYS_madvise, addr(at), len(bytes), kGuardRemove));
+}
+
+bool protect(Addr at, size_t bytes) {
+  return !failed(sys(SYS_mprotect, addr(at), len(bytes), PROT_NONE));
+}
+
 }  // namespace graft::os

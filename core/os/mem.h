@@ -27,6 +27,12 @@ bool movePages(Addr from, Addr to, size_t bytes);
 // Never back this range by huge pages on the kernel's own initiative.
 bool noHugePages(Addr at, size_t bytes);
 void release(Addr at, size_t bytes);
+// Pages that fault on any access, without a mapping of their own (Linux 6.13). They stay when the
+// range is purged. False: the kernel does not know them, or the range is locked in memory.
+bool installGuard(Addr at, size_t bytes);
+bool removeGuard(Addr at, size_t bytes);
+// The same by page protection: each such range costs mappings.
+bool protect(Addr at, size_t bytes);
 
 // Every n-th call of reserve, commit, mapFresh and movePages fails; 0: none does.
 void setFaultInjection(uint64_t every_n);
