@@ -1,4 +1,5 @@
-// The checks of machine_check.h: auxiliary vector, valgrind's magic no-op, arch_prctl.
+// The checks of machine_check.h by themselves: the auxiliary vector, the no-op that valgrind
+// answers, and the status of shadow stacks from arch_prctl.
 #include "shims/glibc/machine_check.h"
 
 #include <sys/auxv.h>

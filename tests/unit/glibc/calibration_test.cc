@@ -21,8 +21,8 @@ std::string table() {
   return text;
 }
 
-// First: its children must come from a process that has not calibrated.
 TEST(Calibration, DeniedIsAReasonNotACrash) {
+  if (calibrated()) GTEST_SKIP() << "only in a process that has not calibrated yet (ctest's are)";
   for (auto c : {base::Capability::calibration, base::Capability::fsgsbase}) {
     if (fork() == 0) {
       base::CapabilitySet set;
