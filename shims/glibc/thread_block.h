@@ -84,6 +84,13 @@ ThreadBlock* createMachine(size_t stack_size, uint32_t tid);
 // marks the process as threaded, so that libc and libstdc++ use locks.
 bool adopt(ThreadBlock* out);
 
+// pthread_exit (or a forced unwind) on an adopted thread would end in libc's start code, which ends
+// the kernel thread it happens to run on. Instead ended(block) is called, on the thread's own
+// stack, after its handlers, C++ objects and keys are done, with block->result set; it must not
+// return. Call it on the adopted thread. False: libc's saved state is not as expected, nothing was
+// changed.
+bool catchExit(ThreadBlock* block, void (*ended)(ThreadBlock* block));
+
 // The kernel thread must not write into the calling thread's block any more: unregisters the area
 // for restartable sequences, so that sched_getcpu() asks the kernel. Call it on the main thread
 // before it can move; Ms are never registered. True: nothing is registered now.

@@ -14,6 +14,7 @@
 #include "shims/glibc/tcb.h"
 #include "shims/glibc/thread_block.h"
 #include "shims/glibc/thread_list.h"
+#include "shims/glibc/thread_run.h"
 
 namespace graft::glibc {
 namespace {
@@ -33,13 +34,20 @@ KeyData* keyBlock(uintptr_t tp, size_t i) {
   return reinterpret_cast<KeyData*>(wordAt(tp, facts.specific + static_cast<int64_t>(i) * 8));
 }
 
+// Most threads have no values: one pass without branches says so.
+bool hasValues(const KeyData* block) {
+  uintptr_t any = 0;
+  for (size_t i = 0; i < kKeysPerBlock; i++) any |= reinterpret_cast<uintptr_t>(block[i].value);
+  return any != 0;
+}
+
 // One round over all values. True: something was set, so another round may find something.
 bool destroyKeys(uintptr_t tp) {
   Key* keys = reinterpret_cast<Key*>(facts.keys);
   bool any = false;
   for (size_t i = 0; i < kKeysPerBlock; i++) {
     KeyData* block = keyBlock(tp, i);
-    if (block == nullptr) continue;
+    if (block == nullptr || !hasValues(block)) continue;
     for (size_t j = 0; j < kKeysPerBlock; j++) {
       void* value = block[j].value;
       if (value == nullptr) continue;
@@ -103,6 +111,11 @@ void* run(ThreadBlock* b) {
   endKeys(tp);
   b->result = reinterpret_cast<void*>(wordAt(tp, facts.result));
   return b->result;
+}
+
+void endAdopted(ThreadBlock* b) {
+  endKeys(b->fs_base);  // thread_local objects of the main thread live until exit()
+  b->result = reinterpret_cast<void*>(wordAt(b->fs_base, facts.result));
 }
 
 void finish(ThreadBlock* b) {

@@ -1,5 +1,5 @@
-// Blocks themselves: recycling gives fresh identities, stacks have the size that was asked for and a
-// guard that is hit, address space that runs out is EAGAIN, idle stacks can be given back.
+// Blocks themselves: recycling gives fresh identities, stacks have the size that was asked for and
+// a guard that is hit, address space that runs out is EAGAIN, idle stacks can be given back.
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -128,8 +128,7 @@ TEST(Block, LibcSeesTheSameStack) {
       sched,
       [&]() -> void* {
         // With the kernel's own tid in place it does not even fail.
-        auto* tid = reinterpret_cast<uint32_t*>(pthread_self() +
-                                                static_cast<uintptr_t>(facts.tid));
+        auto* tid = reinterpret_cast<uint32_t*>(pthread_self() + static_cast<uintptr_t>(facts.tid));
         uint32_t own = *tid;
         *tid = static_cast<uint32_t>(os::gettid());
         pthread_attr_t attr;
@@ -195,7 +194,7 @@ void overflow(bool deny_markers) {
     set.add(base::Capability::guard_install);
     base::options.denied.set(set.bits());
   }
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_sigaction = onFault;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigaction(SIGSEGV, &action, nullptr);
@@ -227,9 +226,7 @@ TEST(Block, OverflowHitsTheGuard) {
 }
 
 TEST(Block, OverflowHitsTheGuardWithoutMarkers) {
-  int status = inChild([] {
-    overflow(true);
-  });
+  int status = inChild([] { overflow(true); });
   EXPECT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 42);
 }

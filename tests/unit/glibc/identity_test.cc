@@ -40,12 +40,15 @@ __thread int plain = 4711;
 int onManyGs(int count, const std::function<void(int)>& body) {
   Sched sched(2);
   std::vector<G*> gs;
+  std::atomic<bool> all_there{false};  // or an early one's block would be used again
   for (int i = 0; i < count; i++) {
-    gs.push_back(sched.spawn([i, &body]() -> void* {
+    gs.push_back(sched.spawn([i, &body, &all_there]() -> void* {
+      while (!all_there) Sched::yield();
       body(i);
       return nullptr;
     }));
   }
+  all_there = true;
   sched.wait();
   int moved = 0;
   for (G* g : gs) moved += g->migrations;

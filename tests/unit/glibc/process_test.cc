@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/rseq.h>
 #include <sys/single_threaded.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <set>
 
+#include "tests/unit/glibc/main.h"
 #include "tests/unit/glibc/tiny_sched.h"
 
 namespace graft::glibc {
@@ -143,7 +145,7 @@ TEST(Process, ForkInAG) {
   mine = 8;
   errno = 9;
   if (!adopt(&block)) _exit(10);
-  unregisterRseq();
+  if (__rseq_size != 0 && !unregisterRseq()) _exit(17);
   uintptr_t here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   if (here < block.stack_low || here > block.stack_high) _exit(11);
   if (__libc_single_threaded != 0) _exit(12);
@@ -179,6 +181,51 @@ TEST(Process, MainThreadAsG) {
   waitpid(pid, &status, 0);
   EXPECT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 16);
+}
+
+// pthread_exit on the main thread, from wherever it has moved to: the others go on, and the end of
+// the process is up to whoever caught it.
+Sched* exit_sched;
+std::atomic<int> exit_steps{0};
+pthread_key_t exit_key;
+
+void mainEnded(ThreadBlock* block) {
+  if (exit_steps != 3) _exit(20 + exit_steps);
+  if (block->result != &exit_steps) _exit(30);
+  while (!test::self->done) Sched::park();  // for good; the last G calls exit
+}
+
+void exitMainAsG() {
+  exit_sched = new Sched(1);
+  static ThreadBlock block;
+  static G me;
+  if (!adopt(&block) || !catchExit(&block, mainEnded)) _exit(10);
+  pthread_key_create(&exit_key, [](void*) { exit_steps++; });
+  pthread_setspecific(exit_key, &block);
+  exit_sched->enterAsG(&me, &block);
+  exit_sched->spawn([]() -> void* {
+    for (int i = 0; i < 100'000 && exit_steps != 3; i++) Sched::move();
+    for (int i = 0; i < 1000; i++) Sched::yield();
+    exit(exit_steps == 3 ? 0 : 18);
+  });
+  Sched::move();
+  struct OnStack {
+    ~OnStack() { exit_steps++; }
+  } on_stack;
+  pthread_cleanup_push([](void*) { exit_steps++; }, nullptr);
+  pthread_exit(&exit_steps);
+  pthread_cleanup_pop(0);
+  _exit(19);
+}
+
+TEST(Process, PthreadExitOnMainAsG) {
+  fflush(nullptr);
+  pid_t pid = fork();
+  if (pid == 0) test::runOutside(exitMainAsG);
+  int status = -1;
+  waitpid(pid, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status)) << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 }  // namespace

@@ -209,8 +209,7 @@ class Sched {
     m->on_start = on_start;
     m->tid = 1;
     constexpr int kFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-                           CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_SETTID |
-                           CLONE_CHILD_CLEARTID;
+                           CLONE_SYSVSEM | CLONE_SETTLS | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
     clone(machine, reinterpret_cast<void*>(m->block->stack_high), kFlags, m, nullptr,
           m->block->fs_base, &m->tid);
   }
