@@ -35,11 +35,12 @@ bool shadowStackActive() {
 }  // namespace
 
 const char* whyNoUserSwitch() {
+  // Some valgrinds hide FSGSBASE as well; they are the better reason.
+  if (underValgrind()) return "the process runs under valgrind";
   if (base::isDenied(base::Capability::fsgsbase)) return "GRAFT_DENY names fsgsbase";
   if ((getauxval(AT_HWCAP2) & kHwcap2Fsgsbase) == 0) {
     return "the processor or the kernel lacks FSGSBASE";
   }
-  if (underValgrind()) return "the process runs under valgrind";
   if (shadowStackActive()) return "a shadow stack is active";
   return "";
 }

@@ -38,7 +38,7 @@ struct G {
   Action action = kRun;
   G* next = nullptr;
   void* result = nullptr;
-  bool done = false;
+  std::atomic<bool> done{false};
   int migrations = 0;
 
   static void* call(void* g) { return static_cast<G*>(g)->body(); }
@@ -109,6 +109,13 @@ class Sched {
   // From outside: until every G has ended.
   void wait() {
     for (uint32_t n = live_.load(); n != 0; n = live_.load()) futexWait(&live_, n);
+  }
+
+  uint32_t live() const { return live_.load(); }
+  // From outside: forgets the Gs that have ended.
+  void reap() {
+    os::Lock lock(mu_);
+    std::erase_if(gs_, [](const std::unique_ptr<G>& g) { return g->done.load(); });
   }
 
   static void yield() { leave(G::kRequeue); }
