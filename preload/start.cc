@@ -11,6 +11,7 @@
 #include "preload/dl.h"
 #include "preload/process.h"
 #include "preload/real.h"
+#include "shims/facts.h"
 #include "shims/start.h"
 
 extern "C" {
@@ -121,7 +122,10 @@ __attribute__((constructor)) void startUp() {
   rt.sayVerbose();
 }
 
-__attribute__((destructor)) void sayGoodBye() { rt.writeSummary(); }
+__attribute__((destructor)) void sayGoodBye() {
+  shims::writeFacts();
+  rt.writeSummary();
+}
 
 }  // namespace
 

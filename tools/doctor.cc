@@ -177,6 +177,16 @@ void compareWithLibrary(Report& r, const nlohmann::json& said) {
   }
 }
 
+// The library proves what it has to know about glibc before it may switch threads by itself.
+void addFacts(Report& r, const nlohmann::json& facts) {
+  if (facts.is_null()) return;
+  r.data["glibc"] = facts;
+  bool calibrated = facts.value("calibrated", false);
+  Json& ours = r.data["capabilities"]["calibration"];
+  ours["available"] = calibrated;
+  ours["detail"] = facts.value("why_not", "");
+}
+
 void addLibrary(Report& r, const base::Options& options, const std::string& explicit_path) {
   Library library = findLibrary(explicit_path);
   Json& out = r.data["library"] = {{"path", library.path}, {"loads", false}};
@@ -187,6 +197,7 @@ void addLibrary(Report& r, const base::Options& options, const std::string& expl
     // GRAFT=off is a problem already, and a library that is off need not write a summary.
     return options.enabled ? r.problem(trial.problem) : r.note(trial.problem);
   }
+  addFacts(r, trial.facts);
   const nlohmann::json& said = trial.summary["graft"];
   out["loads"] = true;
   out["version"] = said.value("version", "");

@@ -70,6 +70,19 @@ void printCapabilities(const Json& capabilities) {
   }
 }
 
+void printFacts(const Json& glibc) {
+  fmt::print("what is known about glibc {}\n", glibc["glibc"].get<std::string>());
+  constexpr int64_t kLargestOffset = 1 << 20;  // beyond it, the value is an address
+  for (const Json& f : glibc["facts"]) {
+    int64_t value = f["value"].get<int64_t>();
+    std::string shown = value < kLargestOffset ? fmt::format("{}", value) : "an address";
+    bool proven = f["proven"].get<bool>();
+    line(f["name"].get<std::string>() + " ", proven ? "proven: " + shown : "not proven");
+    line("", fmt::format("from: {}", f["how"].get<std::string>()));
+    if (!proven) line("", fmt::format("else: {}", f["otherwise"].get<std::string>()));
+  }
+}
+
 void printLibrary(const Json& l) {
   fmt::print("library\n");
   line("path", textOr(l["path"], "not found"));
@@ -85,6 +98,7 @@ void printReport(const Report& report) {
   printSystem(report.data);
   if (report.data.contains("target")) printTarget(report.data["target"]);
   printCapabilities(report.data["capabilities"]);
+  if (report.data.contains("glibc")) printFacts(report.data["glibc"]);
   printLibrary(report.data["library"]);
   fmt::print("\n");
   for (const Json& f : report.data["findings"]) {

@@ -62,7 +62,7 @@ bool collect(int from, std::string& output) {
   }
 }
 
-// An empty file that is removed again. Its name has no '%', which GRAFT_SUMMARY would expand.
+// An empty file that is removed again. Its name has no '%', which the library would expand.
 class TemporaryFile {
  public:
   TemporaryFile() {
@@ -119,8 +119,8 @@ ChildResult runChild(const std::vector<std::string>& command, const Environment&
 
 Trial tryPreload(const std::string& library) {
   Trial trial;
-  TemporaryFile file;
-  if (file.path().empty()) {
+  TemporaryFile file, facts;
+  if (file.path().empty() || facts.path().empty()) {
     trial.problem = "no temporary file can be made for the library's summary";
     return trial;
   }
@@ -129,11 +129,15 @@ Trial tryPreload(const std::string& library) {
   ChildResult run =
       runChild(program, {{"LD_PRELOAD", preloadWith(library, std::getenv("LD_PRELOAD"))},
                          {"GRAFT_SUMMARY", file.path()},
+                         {"GRAFT_FACTS", facts.path()},
                          {"GRAFT_ONLY", ""},
                          {"GRAFT_SKIP", ""},
                          {"GRAFT_LOG", ""}});
   std::ifstream stream(file.path());
   trial.summary = nlohmann::json::parse(stream, nullptr, false);
+  std::ifstream facts_stream(facts.path());
+  trial.facts = nlohmann::json::parse(facts_stream, nullptr, false);
+  if (!trial.facts.is_object() || !trial.facts.contains("facts")) trial.facts = nullptr;
   std::string said = run.output.empty() ? "" : fmt::format(" ({})", firstLineOf(run.output));
   if (!run.finished) {
     trial.problem = fmt::format("{} preloaded does not end{}", program[0], said);

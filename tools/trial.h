@@ -23,6 +23,7 @@ struct Trial {
   std::string problem;  // not empty: the library did not come up; one line
   std::string command;  // what was started
   nlohmann::json summary;
+  nlohmann::json facts;  // what the library knows about glibc; null: it did not say
 };
 
 // Starts a small program preloaded with `library`.

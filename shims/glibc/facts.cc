@@ -34,26 +34,20 @@ bool proven(FactId id) { return (result.proven >> static_cast<unsigned>(id) & 1)
 
 void printFacts(void (*put)(const base::Line& line, void* arg), void* arg) {
   base::Line line;
-  line.str("glibc ").str(gnu_get_libc_version()).str(": ");
-  if (!result.tried) {
-    line.str("not tried").nl();
-  } else if (calibrated()) {
-    line.str("calibrated").nl();
-  } else {
-    line.str("not calibrated: ").str(whyNotCalibrated()).nl();
-  }
+  line.str("{\"glibc\": ").json(gnu_get_libc_version());
+  line.str(", \"calibrated\": ").str(calibrated() ? "true" : "false");
+  line.str(", \"why_not\": ").json(result.tried ? whyNotCalibrated() : "not tried");
+  line.str(", \"facts\": [").nl();
   put(line, arg);
   for (size_t i = 0; i < kFactCount; i++) {
     const FactInfo& info = kFacts[i];
-    bool ok = proven(static_cast<FactId>(i));
     line.clear();
-    line.str(info.name).str(ok ? ": " : ": not proven, ");
-    if (ok) {
-      line.dec(facts.*info.value).str("; ").str(info.how).str("; ").str(info.check);
-    } else {
-      line.str(info.otherwise).str("; ").str(info.how);
-    }
-    line.nl();
+    line.str(" {\"name\": ").json(info.name).str(", \"value\": ").dec(facts.*info.value);
+    line.str(", \"proven\": ").str(proven(static_cast<FactId>(i)) ? "true" : "false");
+    line.str(", \"required\": ").str(info.need == Need::kRequired ? "true" : "false");
+    line.str(", \"how\": ").json(info.how).str(", \"check\": ").json(info.check);
+    line.str(", \"otherwise\": ").json(info.otherwise);
+    line.str(i + 1 < kFactCount ? "}," : "}]}").nl();
     put(line, arg);
   }
 }
