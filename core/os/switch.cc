@@ -32,7 +32,7 @@ void makeContext(Context* c, void* stack_low, size_t stack_size, void (*entry)(v
   f->r13 = reinterpret_cast<uintptr_t>(arg);
   f->ret = graft_first_frame;
   asm volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(f->mxcsr), "=m"(f->x87cw));
-  *c = {f, 0};
+  c->sp = f;
 }
 
 bool haveFsgsbase() {

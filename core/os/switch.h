@@ -21,7 +21,7 @@ struct Context {
 extern "C" [[gnu::visibility("hidden")]] void graft_switch(Context* from, const Context* to);
 
 // The first switch to *c calls entry(arg) at the top of the given stack, with the floating point
-// control words of the caller of makeContext; entry must not return. c->fs becomes 0.
+// control words of the caller of makeContext; entry must not return. c->fs is left alone.
 void makeContext(Context* c, void* stack_low, size_t stack_size, void (*entry)(void*), void* arg);
 
 // Whether the kernel lets user code write FS (AT_HWCAP2).

@@ -158,3 +158,5 @@ BENCHMARK(switchThereAndBack)->Arg(0)->Arg(1);
 
 }  // namespace
 }  // namespace graft::glibc
+
+BENCHMARK_MAIN();

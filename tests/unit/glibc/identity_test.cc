@@ -17,7 +17,7 @@
 
 #include "tests/unit/glibc/tiny_sched.h"
 
-extern "C" char graft_context_entry[];
+extern "C" char graft_first_frame[];
 
 namespace graft::glibc {
 namespace {
@@ -250,7 +250,7 @@ TEST(Identity, BacktraceIsComplete) {
     void* frames[100];
     int n = backtrace(frames, 100);
     auto* last = static_cast<char*>(frames[n - 1]);
-    if (n < 4 || n == 100 || last < graft_context_entry || last > graft_context_entry + 32) wrong++;
+    if (n < 4 || n == 100 || last < graft_first_frame || last > graft_first_frame + 32) wrong++;
   });
   EXPECT_EQ(wrong, 0);
 }
