@@ -10,6 +10,7 @@
 #include "core/base/options.h"
 #include "core/heap/heap.h"
 #include "core/runtime/scavenger.h"
+#include "core/sched/sched.h"
 
 namespace graft::runtime {
 
@@ -75,6 +76,10 @@ class Runtime {
 
   heap::Heap heap;
   Scavenger scavenger;
+  sched::Sched sched;  // dormant until the first thread of a program whose threads are Gs
+
+  // The program's threads are Gs from here on.
+  bool threadsAreGs() const { return sched.on(); }
 
  private:
   heap::MCache* adoptCache();
