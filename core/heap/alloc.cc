@@ -59,8 +59,9 @@ void Heap::slowOp(MCache& c) {
 void* Heap::allocSmall(MCache& c, ClassId cls) {
   if (c.empty(cls) || check_level_ > 1 || stress_every_ != 0) slowOp(c);
   if (c.empty(cls)) {
-    // A class that keeps running dry deserves a larger stack.
-    if (++c.refilled[cls] % 4 == 0) c.grow(cls);
+    // A class that keeps running dry deserves a larger stack, as long as what lies in caches is
+    // little against what is used.
+    if (++c.refilled[cls] % 4 == 0 && c.room < kCacheRoom + mheap.smallBytes() / 16) c.grow(cls);
     c.flushed[cls] = 0;
     c.refills++;
     if (refill(c, cls, static_cast<uint32_t>(c.capacity(cls) / 2)) == 0) return nullptr;

@@ -41,6 +41,12 @@ MCache* CachePool::pick(uintptr_t thread_pointer) {
   for (size_t i = 0; i < made_ && c == nullptr; i++) {
     if (at(i)->owner_tp.loadRelaxed() == thread_pointer) c = at(i);
   }
+  // A program that starts a thread when another ends would else leave caches behind, each full.
+  constexpr size_t kLooks = 4;
+  for (size_t i = 0; i < kLooks && i < made_ && c == nullptr; i++) {
+    MCache* other = at(next_look_++ % made_);
+    if (other->owner_tp.loadRelaxed() > kSharedOwner && isDead(other)) c = other;
+  }
   if (c == nullptr && free_ != nullptr) {
     c = free_;
     free_ = c->next_free;

@@ -1,7 +1,7 @@
 // Who holds which mcache in native-thread mode. The number of caches is bounded: threads beyond
 // it share a few locked ones. A thread never has to say that it ends: its cache is found again
-// when a new thread gets the same thread pointer (glibc recycles stacks and TLS), or when the pool
-// runs short or the scavenger ticks and the kernel no longer knows the owner's tid. So graft needs
+// when a new thread gets the same thread pointer (glibc recycles stacks and TLS), or when a new
+// thread or the scavenger looks and the kernel no longer knows the owner's tid. So graft needs
 // no pthread key (programs use all 1024), no exit hook and no loader lock inside malloc.
 //
 // Locks, outermost first: SharedCache::mu, mu_, then what draining a cache takes (class, page
@@ -89,6 +89,7 @@ class CachePool {
   base::Atomic<size_t> made_published_{0};
   MCache* free_ GRAFT_GUARDED_BY(mu_) = nullptr;
   uint32_t failed_acquires_ GRAFT_GUARDED_BY(mu_) = 0;
+  size_t next_look_ GRAFT_GUARDED_BY(mu_) = 0;
   SharedCache shared_[kSharedCaches];
 };
 

@@ -217,6 +217,7 @@ class Heap {
   base::Atomic<uint32_t> sweep_mode_{0};
   base::Atomic<uint64_t> white_found_{0};
   static constexpr size_t kWorthReturning = 2_MiB;
+  static constexpr size_t kCacheRoom = 512_KiB;  // bytes of slots that any cache may grow to hold
   base::Atomic<uint64_t> flushed_{0};  // bytes given back to spans since the last partial round
   base::Atomic<uint64_t> last_tick_{0};
   base::Atomic<uint64_t> last_reap_{0};

@@ -29,19 +29,21 @@ void MCache::init(uint32_t cache_index, const HeapFacts& facts) {
   top[0] = end[0] = top[kSlowByte] = end[kSlowByte] = &no_slot_entry;
   for (size_t c = 1; c < kNumClasses; c++) {
     ClassId id = static_cast<ClassId>(c);
-    top[c] = floors[c] = slots + kSlotLayout.start[c];
+    top[c] = end[c] = floors[c] = slots + kSlotLayout.start[c];
     *floor(id) = noSlot();
     setCapacity(id, kClasses.info[c].cache_start);
   }
+  room = 0;
 }
 
 void MCache::grow(ClassId c) {
-  size_t cap = capacity(c) * 2, most = kClasses.info[c].cache_max;
+  size_t have = capacity(c), cap = have * 2, most = kClasses.info[c].cache_max;
   void** large = slots + kSlotLayout.large[c];
   if (floor(c) != large) {
     storeSlot(large, noSlot());
     __atomic_store_n(&floors[c], large, __ATOMIC_RELEASE);  // [CACHE-A]
     __atomic_store_n(&top[c], large, __ATOMIC_RELEASE);
+    end[c] = large + have;
   }
   setCapacity(c, cap < most ? cap : most);
 }

@@ -80,6 +80,7 @@ struct MCache : CacheHead {
 
   // Owner only.
   uint32_t slow_ops;
+  uint32_t room;  // bytes of slots that the stacks may hold beyond their first capacities
   uint64_t refills, flushes;
   uint64_t flushed_bytes;  // not yet added to the heap's count
   uint8_t refilled[kNumClasses];  // refills since the stack last grew
@@ -92,7 +93,10 @@ struct MCache : CacheHead {
   bool empty(ClassId c) { return top[c] == floor(c); }
   size_t count(ClassId c) { return static_cast<size_t>(top[c] - floor(c)); }
   size_t capacity(ClassId c) { return static_cast<size_t>(end[c] - floor(c)); }
-  void setCapacity(ClassId c, size_t n) { end[c] = floor(c) + n; }
+  void setCapacity(ClassId c, size_t n) {
+    room += static_cast<uint32_t>((n - capacity(c)) * classSize(c));
+    end[c] = floor(c) + n;
+  }
 
   // Doubles the capacity of an empty stack, up to the class's bound.
   void grow(ClassId c);

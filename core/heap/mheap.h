@@ -69,7 +69,8 @@ class MHeap {
     }
   }
   // Small first spans until the process has shown that it is not a small one.
-  bool processIsSmall() const { return small_pages_.loadRelaxed() * kPageSize < 2_MiB; }
+  bool processIsSmall() const { return smallBytes() < 2_MiB; }
+  size_t smallBytes() const { return small_pages_.loadRelaxed() * kPageSize; }
 
  private:
   static constexpr size_t kExactBins = 128;

@@ -4,6 +4,7 @@
 #include "core/heap/cache_pool.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <set>
 #include <thread>
@@ -53,8 +54,8 @@ TEST(CachePool, NumberIsBounded) {
 TEST(CachePool, ThreadPointerSeenAgainBringsItsCacheBack) {
   TestHeap heap(poolConfig(5));
   CachePool& pool = heap->caches;
-  MCache* a = pool.acquire(kTp, 1'000'000);
-  MCache* b = pool.acquire(kTp + 4096, 1'000'001);
+  MCache* a = pool.acquire(kTp, selfTid());
+  MCache* b = pool.acquire(kTp + 4096, selfTid());
   EXPECT_NE(a, b);
   Client client(*heap, a);
   client.free(client.alloc(64));
@@ -180,6 +181,24 @@ TEST(CachePool, ThreadsThatComeAndGoKeepTheNumberSmall) {
   EXPECT_EQ(heap.broken(), "");
 }
 
+// Threads that follow each other, each started before the last has ended: two caches do.
+TEST(CachePool, NewThreadTakesTheCacheOfADeadOne) {
+  TestHeap heap(poolConfig(5));
+  CachePool& pool = heap->caches;
+  constexpr uint32_t kNobody = 1'000'000'000;  // beyond any tid
+  MCache* alive = pool.acquire(kTp, selfTid());
+  MCache* dead = pool.acquire(kTp + 4096, kNobody);
+  Client client(*heap, dead);
+  client.free(client.alloc(64));
+  size_t kept = dead->count(classFor(64));
+  for (int i = 2; i < 20; i++) {
+    EXPECT_EQ(pool.acquire(kTp + 4096 * static_cast<uintptr_t>(i), kNobody), dead);
+  }
+  EXPECT_EQ(dead->count(classFor(64)), kept) << "with what is in it";
+  EXPECT_EQ(pool.acquire(kTp, selfTid()), alive);
+  EXPECT_EQ(pool.made(), 2u);
+}
+
 TEST(CachePool, ForkChildKeepsOnlyTheCaller) {
   TestHeap heap(poolConfig(5));
   CachePool& pool = heap->caches;
@@ -191,8 +210,9 @@ TEST(CachePool, ForkChildKeepsOnlyTheCaller) {
   }
   size_t cached = mine->count(classFor(64));
   EXPECT_GT(cached, 0u);
-  pool.forkChild(mine, 4242);
-  EXPECT_EQ(mine->owner_tid.loadRelaxed(), 4242u);
+  uint32_t tid = static_cast<uint32_t>(getppid());  // of somebody who lives
+  pool.forkChild(mine, tid);
+  EXPECT_EQ(mine->owner_tid.loadRelaxed(), tid);
   EXPECT_EQ(mine->count(classFor(64)), cached);
   EXPECT_EQ(other->owner_tp.loadRelaxed(), 0u);
   EXPECT_EQ(other->cachedBytes(), 0u) << "its slots may be half popped: forgotten";
