@@ -142,6 +142,13 @@ void freeSlow(void* p) {
     if (!isEarly(p) && os::host.free != nullptr) os::host.free(p);
     return;
   }
+  // The common miss is a full cache.
+  if (heap::MCache* own = runtime::t_heap.own; own != nullptr && own == runtime::t_heap.fast) {
+    if (size_t cls = heap::liveClassFast(*own, p); cls != 0) {
+      rt.heap.freeToCache(*own, static_cast<ClassId>(cls), p);
+      return rt.afterSlowPath();
+    }
+  }
   BlockInfo b = rt.heap.classify(p);
   if (b.kind == AddrKind::kSmall || b.kind == AddrKind::kLarge) return freeBlock(p, b, "free");
   if (b.kind != AddrKind::kForeign)

@@ -94,26 +94,34 @@ void* Heap::allocLarger(MCache& c, ClassId* cls, size_t align) {
 void Heap::freeSmall(MCache& c, const BlockInfo& b) {
   uint64_t* p = reinterpret_cast<uint64_t*>(b.base);
   if (check_level_ > 0) fillFreed(p, b.size);
-  p[1] = key;
   // The slot goes back first and slowOp() comes last: it may acknowledge the epoch, and nobody may
   // acknowledge with a slot in hand (HZ-FREE).
   if (__builtin_expect(b.span->slow.loadRelaxed() != 0, 0)) {
+    p[1] = key;
     giveToSlowSpan(b);
     return slowOp(c);
   }
-  if (c.top[b.cls] == c.end[b.cls]) {
-    // A thread that only frees gives everything back and shrinks to the starting capacity: it
-    // hoards nothing, and still flushes in batches. A burst of frees is no such thread yet.
+  freeToCache(c, b.cls, p);
+}
+
+void Heap::freeToCache(MCache& c, ClassId cls, void* ptr) {
+  uint64_t* p = static_cast<uint64_t*>(ptr);
+  p[1] = key;
+  if (c.top[cls] == c.end[cls]) {
+    // A thread that only frees gives everything back and shrinks to a small capacity: it hoards
+    // nothing, and still flushes in batches. A burst of frees is no such thread yet.
     constexpr uint8_t kOnlyFrees = 8;
-    size_t have = c.count(b.cls), cap = c.capacity(b.cls);
-    bool only_frees = c.flushed[b.cls] >= kOnlyFrees;
-    if (!only_frees) c.flushed[b.cls]++;
-    if (have != 0) flushCache(c, b.cls, static_cast<uint32_t>(only_frees ? have : (have + 1) / 2));
-    if (only_frees && cap / 2 >= kClasses.info[b.cls].cache_start) c.setCapacity(b.cls, cap / 2);
+    size_t have = c.count(cls), cap = c.capacity(cls);
+    const ClassInfo& info = kClasses.info[cls];
+    size_t least = info.cache_max / 8 > info.cache_start ? info.cache_max / 8 : info.cache_start;
+    bool only_frees = c.flushed[cls] >= kOnlyFrees;
+    if (!only_frees) c.flushed[cls]++;
+    if (have != 0) flushCache(c, cls, static_cast<uint32_t>(only_frees ? have : (have + 1) / 2));
+    if (only_frees && cap / 2 >= least) c.setCapacity(cls, cap / 2);
   }
-  void** top = c.top[b.cls] + 1;
+  void** top = c.top[cls] + 1;
   storeSlot(top, p);
-  c.setTop(b.cls, top);
+  c.setTop(cls, top);
   slowOp(c);
 }
 

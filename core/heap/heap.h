@@ -92,6 +92,8 @@ class Heap {
   void* allocLarger(MCache& c, ClassId* cls, size_t align);
   void* allocLarge(size_t size, size_t align, bool* zero);
   void freeSmall(MCache& c, const BlockInfo& b);
+  // The same for a block that liveClassFast() knows: the cache was full, or has become so.
+  void freeToCache(MCache& c, ClassId cls, void* ptr);
   bool freeLarge(const BlockInfo& b);
   bool resizeLarge(const BlockInfo& b, size_t size);
   // Moves the pages of a large block to a new, larger one; nullptr: copy instead.
