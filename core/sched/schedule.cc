@@ -85,7 +85,9 @@ G* Sched::findLocal(M* m, bool& inherited) {
   runTimers(m, p, false);
   if (p->tick % 61 == 0 && !globq_.empty()) {
     os::Lock lock(mu_);
-    if (G* g = getGlobal(m, 1)) return g;
+    // A share, where Go takes one: a ring that never runs dry would keep the last of a long global
+    // queue waiting for as many times 61 turns as there are Gs in it.
+    if (G* g = getGlobal(m, RunQ::kHalf)) return g;
   }
   if (G* g = p->runq.get(inherited, p->inherits >= kMaxInherits)) return g;
   if (globq_.empty()) return nullptr;
