@@ -28,6 +28,7 @@
 #include "core/heap/misuse.h"
 #include "core/os/host.h"
 #include "core/os/mem.h"
+#include "tests/stress/planted.h"
 #include "tests/stress/test_malloc.h"
 
 using namespace graft;
@@ -456,6 +457,9 @@ int main(int argc, char** argv) {
   if (!h.init(config)) fail("no address space");
   h.setDecay(20);
 #ifdef GRAFT_PLANTED
+  if (plant != 0) {
+    if (int code = test::underSupervision("heap_stress"); code >= 0) return code;
+  }
   base::planted_fault.storeRelaxed(plant);
 #else
   if (plant != 0) return fprintf(stderr, "heap_stress: built without planted faults\n"), 77;

@@ -20,6 +20,7 @@
 
 #include "core/base/plant.h"
 #include "core/os/clock.h"
+#include "tests/stress/planted.h"
 #include "tests/unit/sched/in_process.h"
 
 namespace graft::sched {
@@ -391,14 +392,8 @@ int main(int argc, char** argv) {
   }
   if (!os::haveFsgsbase()) return printf("sched_stress: no FSGSBASE\n"), 77;
 #ifdef GRAFT_PLANTED
-  if (plant != base::Plant::kNone) {  // a broken scheduler may take its process along in any way
-    pid_t pid = fork();
-    int status = 0;
-    if (pid != 0) {
-      waitpid(pid, &status, 0);
-      if (status == 0) return 0;
-      return fprintf(stderr, "sched_stress: FAIL: status %x\n", static_cast<unsigned>(status)), 1;
-    }
+  if (plant != base::Plant::kNone) {
+    if (int code = test::underSupervision("sched_stress"); code >= 0) return code;
   }
   base::planted_fault.storeRelaxed(static_cast<int>(plant));
   delay_rate = delays;
