@@ -93,6 +93,7 @@ bool AddressSpace::placeMetadata(const Config& config) {
   records_.init(at + cache_bytes, record_bytes, 32_KiB);
   map_region_.init(at + cache_bytes + record_bytes, map_bytes, 16_KiB);
   map_ = reinterpret_cast<base::Atomic<uint64_t>*>(map_region_.base());
+  next_record_ = 1;
   return true;
 }
 

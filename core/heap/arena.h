@@ -111,7 +111,7 @@ class AddressSpace {
   size_t size_ = 0;
   bool grow_ = false, no_huge_ = false, deny_mremap_ = false;
   Region map_region_, records_, caches_;
-  uint32_t next_record_ = 1;
+  uint32_t next_record_ = 0;  // 1 from placeMetadata on: record 0 means no span
   SpanId free_records_[8] = {};  // by log2(words)
 };
 

@@ -225,7 +225,7 @@ class Heap {
   base::Atomic<uint64_t> last_reap_{0};
   base::Atomic<uint32_t> sites_{0};
   Addr site_base_ = 0;
-  int64_t decay_ms_ = 1000;
+  int64_t decay_ms_ = 0;
   int check_level_ = 0;
   uint64_t stress_every_ = 0;
 };

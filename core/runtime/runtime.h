@@ -41,7 +41,7 @@ class Runtime {
   // on. Another thread in start() is waited
   // for; a nested call of the starting thread itself returns false.
   bool start(const StartInfo& info);
-  const char* whyOff() const { return why_off_; }
+  const char* whyOff() const { return why_off_ != nullptr ? why_off_ : ""; }
 
   // Runs f(MCache&) with the calling thread's cache, or with a locked shared one; returns what f
   // does, or nullptr when not even a shared cache can be had.
@@ -89,7 +89,7 @@ class Runtime {
 
   base::Atomic<uint32_t> state_{0};
   base::Atomic<uint32_t> starter_{0};
-  const char* why_off_ = "";
+  const char* why_off_ = nullptr;  // null: not off
   bool slow_mode_ = false;
 };
 

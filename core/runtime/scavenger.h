@@ -44,7 +44,7 @@ class Scavenger {
   bool round(uint64_t n);
 
   heap::Heap* heap_ = nullptr;
-  uint64_t period_ms_ = 125;
+  uint64_t period_ms_ = 0;
   base::Atomic<uint32_t> allowed_{0};
   base::Atomic<uint32_t> state_{0};
   base::Atomic<uint32_t> pid_{0};  // the process in which it was started

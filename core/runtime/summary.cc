@@ -30,7 +30,7 @@ void Runtime::writeSummary() {
   if (pattern[0] == '\0') return;
   base::Line out;
   out.str("{\"graft\": {\"version\": \"" GRAFT_VERSION "\", \"pid\": ").dec(os::getpid());
-  out.str(", \"enabled\": ").str(on() ? "true" : "false").str(", \"why_off\": ").json(why_off_);
+  out.str(", \"enabled\": ").str(on() ? "true" : "false").str(", \"why_off\": ").json(whyOff());
   out.str(", \"slow_mode\": ").str(slow_mode_ ? "true" : "false").str(", \"capabilities\": {");
   for (size_t i = 0; i < base::kCapabilityCount; i++) {
     if (i != 0) out.str(", ");
@@ -70,7 +70,7 @@ void Runtime::sayVerbose() {
   base::Line line;
   line.str("graft: ");
   if (!on()) {
-    line.str("off: ").str(why_off_).nl();
+    line.str("off: ").str(whyOff()).nl();
     os::say(line);
     return;
   }

@@ -94,7 +94,8 @@ M* Sched::makeM() {
 
 bool Sched::mapM(M* m) {
   if (m->block != 0) return true;
-  size_t bytes = kG0Stack + roundUp(config_.tls_below, kOsPage) + kBlock;
+  size_t bytes =
+      kG0Stack + roundUp(config_.tls_below != 0 ? config_.tls_below : kTlsBelow, kOsPage) + kBlock;
   Addr at = os::reserve(bytes, 0);
   if (at == 0) return false;
   if (!os::commit(at, bytes)) {

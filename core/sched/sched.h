@@ -29,6 +29,7 @@ namespace graft::sched {
 inline constexpr size_t kMaxProcs = 256;
 inline constexpr size_t kMaxMs = 10000;
 inline constexpr size_t kMaxGs = size_t{1} << 21;
+inline constexpr size_t kTlsBelow = 16384;
 inline constexpr uint64_t kNoDeadline = ~uint64_t{0};
 
 // What the embedder adds; every pointer may be null. All run in runtime code: no libc call that can
@@ -46,10 +47,17 @@ struct Config {
   uint32_t procs = 0;  // 0: os::usableCpus()
   int stop_signal = 0;  // 0: the world cannot be stopped; its handler calls onStopSignal
   bool sysmon = true;
-  size_t tls_below = 16384;  // room below an M's thread pointer for the process's static TLS
+  size_t tls_below = 0;  // room below an M's thread pointer for static TLS; 0: kTlsBelow
   StackSource stacks;
   Hooks hooks;
 };
+
+// What a dormant scheduler holds: all zero, so that it lies in .bss.
+constexpr Config noConfig() {
+  Config c;
+  c.sysmon = false;
+  return c;
+}
 
 struct Spawn {
   void (*entry)(void*) = nullptr;
@@ -184,7 +192,7 @@ class Sched {
   bool becomeStopper();
   bool stoppedOrSignalled(M& m, uint32_t epoch, bool signal);
 
-  Config config_{};
+  Config config_ = noConfig();
   uint32_t procs_ = 0;
   P* ps_ = nullptr;
   base::Atomic<uint32_t> on_{0};

@@ -37,22 +37,22 @@ class StopPoint {
 
   template <class Step>
   void enter(Step step) {
-    inside_.storeRelaxed(1);
+    outside_.storeRelaxed(0);
     step();
   }
   // True: standStill() is due.
   template <class Step>
   bool leave(Step step) {
-    inside_.storeRelaxed(0);
+    outside_.storeRelaxed(1);
     step();  // from here on the handler stops us itself
     return requested_.loadRelaxed() != 0;
   }
-  bool inside() const { return inside_.loadRelaxed() != 0; }
+  bool inside() const { return outside_.loadRelaxed() == 0; }
   bool requested() const { return requested_.loadRelaxed() != 0; }
 
   // In the handler. True: standStill() is due, here.
   bool handle() {
-    if (inside_.loadRelaxed() == 0) return true;
+    if (outside_.loadRelaxed() != 0) return true;
     requested_.storeRelaxed(1);
     return false;
   }
@@ -74,12 +74,12 @@ class StopPoint {
 
   // The stopper's question.
   bool stopped(uint32_t epoch) const {
-    if (base::planted(base::Plant::kCountedStopped) && inside_.loadAcquire() != 0) return true;
+    if (base::planted(base::Plant::kCountedStopped) && outside_.loadAcquire() == 0) return true;
     return acked_.loadAcquire() == epoch;  // [STW-A]
   }
 
  private:
-  Atomic<uint32_t> inside_{1};
+  Atomic<uint32_t> outside_{0};  // runtime code until the first leave(); zero keeps it in .bss
   Atomic<uint32_t> requested_{0};
   Atomic<uint32_t> acked_{0};
 };
