@@ -33,7 +33,6 @@ bool Heap::init(const Config& config) {
   with.max_caches += kSharedCaches;
   if (!space.init(with)) return false;
   key = makeKey();
-  decay_ms_ = 1000;  // until setDecay
   mheap.init(space, !config.deny_purge);
   caches.init(space, config.max_caches, key);
   last_tick_.storeRelaxed(os::nowMs());

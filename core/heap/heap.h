@@ -135,8 +135,9 @@ class Heap {
   size_t purgePartial();
   // True when so much freed memory waits to be returned that a scavenger's thread is worth it.
   bool memoryWaits() const {
-    return decay_ms_ >= 0 && (mheap.dirtyPages() >= kWorthReturning >> kPageShift ||
-                              flushed_.loadRelaxed() >= kWorthReturning);
+    return decay_ms_ >= 0 && mheap.purgeWorks() &&
+           (mheap.dirtyPages() >= kWorthReturning >> kPageShift ||
+            flushed_.loadRelaxed() >= kWorthReturning);
   }
   // The scavenger's round: dirty runs by age, and with `partial` free pages of spans from which
   // nothing has been taken since the last look. False: nothing is left to wait for.
@@ -225,7 +226,7 @@ class Heap {
   base::Atomic<uint64_t> last_reap_{0};
   base::Atomic<uint32_t> sites_{0};
   Addr site_base_ = 0;
-  int64_t decay_ms_ = 0;
+  int64_t decay_ms_ = 0;  // setDecay()
   int check_level_ = 0;
   uint64_t stress_every_ = 0;
 };

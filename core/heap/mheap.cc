@@ -320,7 +320,7 @@ bool MHeap::freeLarge(Span* s, PageId p, uint32_t now_ms) {
   size_t npages = s->npages.loadRelaxed();
   stats_.large_pages -= npages;
   stats_.large_blocks--;
-  bool huge = npages << kPageShift >= kPurgeAtOnce && !purge_fails_;
+  bool huge = npages << kPageShift >= kPurgeAtOnce && purgeWorks();
   SpanState kind = SpanState::kFreeDirty;
   if (s->flag != 0 || huge) {
     s->beginShape();
@@ -377,7 +377,7 @@ bool MHeap::resizeLarge(Span* s, size_t npages, uint32_t now_ms) {
 size_t MHeap::scavenge(uint32_t now_ms, uint32_t min_age_ms, size_t max_pages) {
   size_t done = 0;
   mu_.lock();
-  while (!purge_fails_ && lru_head_ != 0 && done < max_pages) {
+  while (purgeWorks() && lru_head_ != 0 && done < max_pages) {
     Span* s = as_->span(lru_head_);
     // Signed: a run may have been freed after the caller read the clock.
     if (static_cast<int32_t>(now_ms - s->stamp) < static_cast<int32_t>(min_age_ms)) break;
@@ -390,7 +390,7 @@ size_t MHeap::scavenge(uint32_t now_ms, uint32_t min_age_ms, size_t max_pages) {
     mu_.unlock();
     bool zero = os::purge(at, n << kPageShift);
     mu_.lock();
-    if (!zero) purge_fails_ = true;  // locked memory (mlockall): the kernel keeps it
+    if (!zero) purge_fails_.storeRelaxed(1);  // locked memory (mlockall): the kernel keeps it
     insertRun(s, zero ? SpanState::kFreeClean : SpanState::kFreeDirty, now_ms);
     if (zero) stats_.purged_pages += n;
     done += n;

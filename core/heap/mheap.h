@@ -30,7 +30,7 @@ class MHeap {
  public:
   void init(AddressSpace& as, bool purge_allowed) {
     as_ = &as;
-    purge_fails_ = !purge_allowed;
+    purge_fails_.storeRelaxed(purge_allowed ? 0 : 1);
   }
 
   // A span for slots of class c, every page closed, no free bits set. nullptr: no memory.
@@ -48,7 +48,7 @@ class MHeap {
   size_t scavenge(uint32_t now_ms, uint32_t min_age_ms, size_t max_pages);
   MHeapStats stats();
   uint64_t dirtyPages() const { return dirty_pages_.loadRelaxed(); }
-  bool purgeWorks() const { return !purge_fails_; }
+  bool purgeWorks() const { return purge_fails_.loadRelaxed() == 0; }
   void notePurged(size_t pages);
 
   os::Mutex& mutex() GRAFT_RETURNS_LOCK(mu_) { return mu_; }
@@ -108,7 +108,7 @@ class MHeap {
   MHeapStats stats_ GRAFT_GUARDED_BY(mu_);
   base::Atomic<uint64_t> small_pages_{0};
   base::Atomic<uint64_t> dirty_pages_{0};  // stats_.dirty_pages for readers without the lock
-  bool purge_fails_ = false;
+  base::Atomic<uint32_t> purge_fails_{0};  // locked memory, or not allowed
 };
 
 }  // namespace graft::heap

@@ -80,7 +80,9 @@ bool HelperThread::start(void (*fn)(void*), void* arg) {
 
 void HelperThread::join() {
   // The kernel's wake at thread end is not a private one, and wakes one waiter only.
-  for (uint32_t t = tid.loadAcquire(); t != 0; t = tid.loadAcquire()) {
+  // Only for the thread that is there now: another caller may start the next one meanwhile.
+  uint32_t t = tid.loadAcquire();
+  while (t != 0 && tid.loadAcquire() == t) {
     sys(SYS_futex, os::arg(&tid), FUTEX_WAIT, static_cast<long>(t), 0);
   }
   sys(SYS_futex, os::arg(&tid), FUTEX_WAKE, 1 << 30);
