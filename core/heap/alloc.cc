@@ -36,6 +36,7 @@ bool Heap::init(const Config& config) {
   mheap.init(space, !config.deny_purge);
   caches.init(space, config.max_caches, key);
   last_tick_.storeRelaxed(os::nowMs());
+  started_ms_ = os::nowMs();
   ready_.storeRelease(1);
   return true;
 }

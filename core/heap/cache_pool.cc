@@ -50,6 +50,7 @@ MCache* CachePool::pick(uintptr_t thread_pointer) {
   if (c == nullptr && free_ != nullptr) {
     c = free_;
     free_ = c->next_free;
+    c->shrink();  // reapDead gave the pages back, with what lies below the first slots
   }
   if (c == nullptr && made_ - shared_made_ < max_) c = make();
   // Asking the kernel about every owner is worth it only now and then.

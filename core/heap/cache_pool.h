@@ -10,6 +10,7 @@
 
 #include "core/heap/arena.h"
 #include "core/heap/mcache.h"
+#include "core/os/mem.h"
 #include "core/os/mutex.h"
 
 namespace graft::heap {
@@ -45,16 +46,23 @@ class CachePool {
   SharedCache& shared(uintptr_t thread_pointer);
   MCache* cacheOfShared(SharedCache& s) GRAFT_REQUIRES(s.mu);
 
-  // Hands every cache whose owner has ended to `drain` and makes it free.
+  // Hands every cache whose owner has ended to `drain` and makes it free; returns how many.
   template <class F>
-  void reapDead(F drain) {
+  size_t reapDead(F drain) {
     os::Lock lock(mu_);
+    size_t reaped = 0;
     for (size_t i = 0; i < made_; i++) {
       MCache* c = at(i);
       if (c->owner_tp.loadRelaxed() <= kSharedOwner || !isDead(c)) continue;
       drain(*c);
+      c->shrink();
       releaseLocked(c);
+      // All but the head: a program may have had hundreds of threads once and never again.
+      Addr slots = roundUp(reinterpret_cast<Addr>(c->slots), kOsPage);
+      os::purge(slots, reinterpret_cast<Addr>(c) + cacheBytes() - slots);
+      reaped++;
     }
+    return reaped;
   }
   // Every cache ever made; racy unless the world is stopped or the caller owns them all.
   template <class F>

@@ -19,6 +19,7 @@
 #include "core/heap/mcache.h"
 #include "core/heap/mcentral.h"
 #include "core/heap/mheap.h"
+#include "core/os/clock.h"
 
 namespace graft::heap {
 
@@ -134,11 +135,16 @@ class Heap {
   size_t trim();
   size_t purgePartial();
   // True when so much freed memory waits to be returned that a scavenger's thread is worth it.
+  // Little is enough once the process has lived for a second: it is no command that soon ends.
   bool memoryWaits() const {
-    return decay_ms_ >= 0 && mheap.purgeWorks() &&
-           (mheap.dirtyPages() >= kWorthReturning >> kPageShift ||
-            flushed_.loadRelaxed() >= kWorthReturning);
+    uint64_t dirty = mheap.dirtyPages() << kPageShift, flushed = flushed_.loadRelaxed();
+    uint64_t most = dirty > flushed ? dirty : flushed;
+    if (most < kWorthLater || decay_ms_ < 0 || !mheap.purgeWorks()) return false;
+    return most >= kWorthReturning || os::nowMs() - started_ms_ >= 1000;
   }
+  // Takes back what the caches of ended threads hold, if that was last done so long ago. Returns
+  // how many there were.
+  size_t reapCaches(uint64_t now_ms, uint64_t min_pause_ms);
   // The scavenger's round: dirty runs by age, and with `partial` free pages of spans from which
   // nothing has been taken since the last look. False: nothing is left to wait for.
   bool returnMemory(uint64_t now_ms, bool partial);
@@ -206,6 +212,7 @@ class Heap {
   bool releaseIfEmpty(Span* s, MCentral& m, bool keep_one) GRAFT_REQUIRES(m.mu);
   uint32_t sweepLocked(Span* s) GRAFT_REQUIRES(central[s->cls.loadRelaxed()].mu);
   void setClassByte(Span* s, uint32_t page_index, uint8_t byte);
+  static bool pageIsFree(Span* s, uint32_t page_index);
   size_t purgeCold();
   size_t purgeSpan(Span* s) GRAFT_REQUIRES(central[s->cls.loadRelaxed()].mu);
   void giveToSlowSpan(const BlockInfo& b);
@@ -219,7 +226,7 @@ class Heap {
   base::Atomic<uint32_t> sweepgen_{0};
   base::Atomic<uint32_t> sweep_mode_{0};
   base::Atomic<uint64_t> white_found_{0};
-  static constexpr size_t kWorthReturning = 2_MiB;
+  static constexpr size_t kWorthReturning = 2_MiB, kWorthLater = 256_KiB;
   static constexpr size_t kCacheRoom = 512_KiB;  // bytes of slots that any cache may grow to hold
   base::Atomic<uint64_t> flushed_{0};  // bytes given back to spans since the last partial round
   base::Atomic<uint64_t> last_tick_{0};
@@ -227,6 +234,7 @@ class Heap {
   base::Atomic<uint32_t> sites_{0};
   Addr site_base_ = 0;
   int64_t decay_ms_ = 0;  // setDecay()
+  uint64_t started_ms_ = 0;
   int check_level_ = 0;
   uint64_t stress_every_ = 0;
 };

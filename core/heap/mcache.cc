@@ -27,10 +27,17 @@ void MCache::init(uint32_t cache_index, const HeapFacts& facts) {
   base::copyBytes(magic, kMagic.of, sizeof magic);
   base::copyBytes(fine, kClasses.fine, sizeof fine);
   top[0] = end[0] = top[kSlowByte] = end[kSlowByte] = &no_slot_entry;
+  shrink();
+}
+
+void MCache::shrink() {
   for (size_t c = 1; c < kNumClasses; c++) {
     ClassId id = static_cast<ClassId>(c);
-    top[c] = end[c] = floors[c] = slots + kSlotLayout.start[c];
-    *floor(id) = noSlot();
+    void** floor = slots + kSlotLayout.start[c];
+    storeSlot(floor, noSlot());
+    __atomic_store_n(&floors[c], floor, __ATOMIC_RELEASE);  // [CACHE-A]
+    __atomic_store_n(&top[c], floor, __ATOMIC_RELEASE);
+    end[c] = floor;
     setCapacity(id, kClasses.info[c].cache_start);
   }
   room = 0;

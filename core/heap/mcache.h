@@ -115,6 +115,8 @@ struct MCache : CacheHead {
     return static_cast<size_t>(to - from);
   }
   void init(uint32_t cache_index, const HeapFacts& facts);
+  // Back to the first, short stacks, all empty; the long ones may lose their pages after it.
+  void shrink();
   void dropAll();  // forgets every slot (fork child: slots of threads that no longer exist)
   uint64_t cachedBytes();
 };

@@ -82,6 +82,7 @@ Span* MHeap::absorb(Span* s, PageId neighbour, SpanState kind) {
   PageId first = s->page.loadRelaxed(), other_first = other->page.loadRelaxed();
   s->page.storeRelaxed(first < other_first ? first : other_first);
   s->npages.storeRelaxed(s->npages.loadRelaxed() + other->npages.loadRelaxed());
+  s->flag |= other->flag;
   as_->freeRecord(other);
   return s;
 }
@@ -100,7 +101,8 @@ Span* MHeap::lighten(Span* s) {
   return light;
 }
 
-void MHeap::insertRun(Span* s, SpanState kind, uint32_t now_ms) {
+void MHeap::insertRun(Span* s, SpanState kind, uint32_t now_ms, bool whole) {
+  s->flag = whole ? 1 : 0;
   s->beginShape();
   s->state.storeRelaxed(SpanState::kUnused);
   s->nelems.storeRelaxed(0);
@@ -201,7 +203,7 @@ bool MHeap::trim(Span* s, size_t head, size_t npages) {
     part->page.storeRelaxed(static_cast<PageId>(at));
     part->npages.storeRelaxed(static_cast<uint32_t>(n));
     part->endShape();
-    insertRun(part, kind, s->stamp);
+    insertRun(part, kind, s->stamp, s->flag != 0 && n >= kWholePages);
   };
   putBack(before, first, head);
   putBack(after, first + head + npages, tail);
@@ -209,11 +211,18 @@ bool MHeap::trim(Span* s, size_t head, size_t npages) {
   return true;
 }
 
+bool MHeap::keptWhole(Span* s, size_t npages) {
+  return s->flag != 0 && npages * 8 < s->npages.loadRelaxed() &&
+         static_cast<uint32_t>(os::nowMs()) - s->stamp < kWholeMs;
+}
+
 Span* MHeap::takeRun(size_t npages, size_t align, bool* zero) {
   size_t need = npages + align - 1;
-  Span* s = findIn(dirty_, need);
+  Span* dirty = findIn(dirty_, need);
+  Span* s = dirty != nullptr && !keptWhole(dirty, need) ? dirty : nullptr;
   if (s == nullptr) s = findIn(clean_, need);
   if (s == nullptr) s = grow(need);
+  if (s == nullptr) s = dirty;
   if (s == nullptr) return nullptr;
   *zero =
       s->state.loadRelaxed() == SpanState::kFreeClean || base::planted(base::Plant::kDirtyIsZero);
@@ -336,7 +345,7 @@ bool MHeap::freeLarge(Span* s, PageId p, uint32_t now_ms) {
       stats_.purged_pages += npages;
     }
   }
-  insertRun(s, kind, now_ms);
+  insertRun(s, kind, now_ms, kind == SpanState::kFreeDirty && npages >= kWholePages);
   mu_.unlock();
   return true;
 }

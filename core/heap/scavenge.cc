@@ -16,36 +16,48 @@ void Heap::tick() {
   if (decay >= 0) {
     mheap.scavenge(static_cast<uint32_t>(now), static_cast<uint32_t>(decay), ~size_t{0});
   }
+  reapCaches(now, 1000);
+}
+
+size_t Heap::reapCaches(uint64_t now_ms, uint64_t min_pause_ms) {
   uint64_t reaped = last_reap_.loadRelaxed();
-  if (now - reaped >= 1000 && caches.made() > 1 && last_reap_.casRelaxed(reaped, now)) {
-    caches.reapDead([&](MCache& c) {
-      if (c.acked.loadRelaxed() != epoch()) acknowledge(c);
-      drain(c);
-    });
+  if (now_ms - reaped < min_pause_ms || caches.made() <= 1) return 0;
+  if (!last_reap_.casRelaxed(reaped, now_ms)) return 0;
+  return caches.reapDead([&](MCache& c) {
+    if (c.acked.loadRelaxed() != epoch()) acknowledge(c);
+    drain(c);
+  });
+}
+
+// No slot that touches page p of s is handed out or cached.
+bool Heap::pageIsFree(Span* s, uint32_t p) {
+  uint32_t size = classSize(s->cls.loadRelaxed()), nelems = s->nelems.loadRelaxed();
+  uint32_t from = p << kPageShift, to = from + static_cast<uint32_t>(kPageSize);
+  uint32_t first = from / size, last = (to - 1) / size;
+  if (base::planted(base::Plant::kPurgeLive) && last > first) last--;
+  for (uint32_t i = first; i <= last && i < nelems; i++) {
+    if ((s->freeBits()[i / 64].loadAcquire() >> (i % 64) & 1) == 0) return false;
   }
+  return true;
 }
 
 // Closes and returns the pages of a span that no handed-out or cached slot touches.
 size_t Heap::purgeSpan(Span* s) {
-  ClassId cls = s->cls.loadRelaxed();
-  uint32_t size = classSize(cls), nelems = s->nelems.loadRelaxed(), purged = 0;
   if (s->nfree.loadRelaxed() <= 0 || s->slow.loadRelaxed() != 0) return 0;
   if (check_level_ > 0) return 0;  // the fill pattern of free slots has to stay
-  for (uint32_t p = 0; p < s->npages.loadRelaxed(); p++) {
-    if (!s->isOpen(p)) continue;
-    uint32_t from = p << kPageShift, to = from + static_cast<uint32_t>(kPageSize);
-    uint32_t first = from / size, last = (to - 1) / size;
-    if (base::planted(base::Plant::kPurgeLive) && last > first) last--;
-    bool all_free = true;
-    for (uint32_t i = first; i <= last && i < nelems && all_free; i++) {
-      all_free = (s->freeBits()[i / 64].loadAcquire() >> (i % 64) & 1) != 0;
+  size_t purged = 0;
+  uint32_t npages = s->npages.loadRelaxed();
+  for (uint32_t p = 0; p < npages; p++) {
+    uint32_t from = p;
+    for (; p < npages && s->isOpen(p) && pageIsFree(s, p); p++) {
+      // Closed first: a second free of a slot here must not pass for a first one (INV-SPAN-4).
+      setClassByte(s, p, kSlowByte);
+      s->setOpen(p, false);
     }
-    if (!all_free) continue;
-    // Closed first: a second free of a slot here must not pass for a first one (INV-SPAN-4).
-    setClassByte(s, p, kSlowByte);
-    s->setOpen(p, false);
-    if (os::purge(space.addrOf(s->page.loadRelaxed()) + from, kPageSize)) {
-      purged++;
+    if (p == from) continue;
+    Addr at = space.addrOf(s->page.loadRelaxed() + from);
+    if (os::purge(at, size_t{p - from} << kPageShift)) {
+      purged += p - from;
     } else {
       s->zero = 0;
     }
@@ -91,6 +103,7 @@ bool Heap::returnMemory(uint64_t now_ms, bool partial) {
   if (decay_ms_ < 0 || !mheap.purgeWorks()) return false;
   uint64_t age = static_cast<uint64_t>(decay_ms_);
   mheap.scavenge(static_cast<uint32_t>(now_ms), static_cast<uint32_t>(age), ~size_t{0});
+  reapCaches(now_ms, 1000);
   bool more = mheap.dirtyPages() != 0;
   if (!partial) return more || flushed_.loadRelaxed() != 0;
   uint64_t flushed = flushed_.exchangeAcqRel(0);
@@ -98,10 +111,7 @@ bool Heap::returnMemory(uint64_t now_ms, bool partial) {
 }
 
 size_t Heap::trim() {
-  caches.reapDead([&](MCache& c) {
-    if (c.acked.loadRelaxed() != epoch()) acknowledge(c);
-    drain(c);
-  });
+  reapCaches(os::nowMs(), 0);
   for (size_t i = 1; i < kNumClasses; i++) {
     MCentral& m = central[i];
     os::Lock lock(m.mu);

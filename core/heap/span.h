@@ -47,6 +47,7 @@ struct Span {
   uint8_t listed;  // small: on the central list; class lock
   uint8_t flag;  // large: pages came by mremap (block owner);
                  // small: counted in MCentral::empties (class lock)
+                 // free: a dirty run to be kept whole (page-heap lock)
   base::Atomic<PageId> page;  // shape: first page
   base::Atomic<uint32_t> npages;  // shape; a large block's owner may also move it (resize)
   base::Atomic<uint32_t> nelems;  // shape: slots

@@ -9,9 +9,9 @@ namespace graft::runtime {
 
 void Scavenger::wanted() {
   uint32_t expected = kNone;
-  if (allowed_.loadRelaxed() == 0 || thread_.running() || pause_.loadRelaxed() != 0) return;
+  if (allowed_.loadRelaxed() == 0 || thread_.running()) return;
+  if (pause_.loadRelaxed() != 0 || stop_.loadRelaxed() != 0) return;
   if (!state_.casAcqRel(expected, kRunning)) return;
-  stop_.storeRelaxed(0);
   pid_.storeRelaxed(static_cast<uint32_t>(os::getpid()));
   if (thread_.start(entry, this)) return;
   allowed_.storeRelaxed(0);  // the kernel refuses threads (limit, sandbox): do not ask again
@@ -23,17 +23,29 @@ void Scavenger::stop(bool forever) {
   if (state_.loadAcquire() == kNone && !thread_.running()) return;
   // A vfork child changes nothing of its parent's, and a child of a raw clone has no such thread.
   if (pid_.loadRelaxed() != static_cast<uint32_t>(os::getpid())) return;
-  stop_.storeRelease(1);
+  // A count, not a flag that wanted() would clear: nobody may lift another's request.
+  stop_.fetchAddAcqRel(1);
   os::futexWakeAll(&stop_);
-  thread_.join();
+  // Bounded: a signal's handler that calls setuid may have interrupted this very thread in wanted()
+  // before the thread exists.
+  for (int i = 0; i < 100; i++) {
+    thread_.join();
+    if (state_.loadAcquire() == kNone) break;
+    os::futexWaitMs(&state_, kRunning, 1);
+  }
+  stop_.fetchSubAcqRel(1);
 }
 
-// One look at what waits. False: nothing does.
-bool Scavenger::round(uint64_t n) {
+// One look at what waits. False: nothing does. In the last round before the thread ends also at the
+// caches of threads that have ended: nobody may ask again for a long time.
+bool Scavenger::round(uint64_t n, bool last) {
   // [SCAV-A] Dekker: either fork sees busy_ and waits, or we see pause_ and keep away.
   busy_.storeSeqCst(1);
   bool more = true;
-  if (pause_.loadAcquire() == 0) more = heap_->returnMemory(os::nowMs(), n % 4 == 0);
+  if (pause_.loadAcquire() == 0) {
+    more = heap_->returnMemory(os::nowMs(), n % 4 == 0 || last);
+    if (last && heap_->reapCaches(os::nowMs(), 0) != 0) more = true;
+  }
   busy_.storeSeqCst(0);
   return more;
 }
@@ -43,8 +55,8 @@ void Scavenger::run() {
   int idle = 0;
   for (uint64_t n = 1;; n++) {
     os::futexWaitMs(&stop_, 0, period_ms_);
-    if (stop_.loadAcquire() != 0) break;
-    idle = round(n) ? 0 : idle + 1;
+    if (stop_.loadAcquire() != 0 || allowed_.loadRelaxed() == 0) break;
+    idle = round(n, idle == kIdleRounds) ? 0 : idle + 1;
     if (idle > kIdleRounds && !heap_->memoryWaits()) break;
   }
   // From here on the thread touches nothing but its stack; wanted() waits for the kernel to clear

@@ -41,14 +41,14 @@ class Scavenger {
   enum : uint32_t { kNone, kRunning, kEnding };
   static void entry(void* self) { static_cast<Scavenger*>(self)->run(); }
   void run();
-  bool round(uint64_t n);
+  bool round(uint64_t n, bool last);
 
   heap::Heap* heap_ = nullptr;
   uint64_t period_ms_ = 0;
   base::Atomic<uint32_t> allowed_{0};
   base::Atomic<uint32_t> state_{0};
   base::Atomic<uint32_t> pid_{0};  // the process in which it was started
-  base::Atomic<uint32_t> stop_{0};  // also the futex word it sleeps on
+  base::Atomic<uint32_t> stop_{0};  // callers of stop() in it; also the futex word it sleeps on
   base::Atomic<uint32_t> busy_{0};  // in a round [SCAV-A]
   base::Atomic<uint32_t> pause_{0};  // a fork is under way [SCAV-A]
   os::HelperThread thread_{};

@@ -88,6 +88,9 @@ TEST(CachePool, DeadOwnersAreReapedLivingOnesAreNot) {
   EXPECT_EQ(mine->owner_tp.loadRelaxed(), kTp);
   EXPECT_EQ(pool.owned(), 1u);
   EXPECT_EQ(pool.acquire(kTp + 8192, selfTid()), dead) << "free caches are used first";
+  for (void*& p : blocks) ASSERT_NE(p = client.alloc(48), nullptr) << "as good as new";
+  for (void* p : blocks) client.free(p);
+  client.drain();
   pool.reapDead([&](MCache&) { FAIL() << "nobody else ended"; });
   EXPECT_EQ(heap.broken(), "");
 }
