@@ -5,5 +5,7 @@
 namespace graft::preload {
 
 void resolveProcess();
+// The same for the synchronisation functions (export_sync.cc).
+void resolveSync();
 
 }  // namespace graft::preload

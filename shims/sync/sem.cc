@@ -1,0 +1,58 @@
+// Semaphores over sem_words.h; the word protocol is glibc's, so named and process-shared ones need
+// only a different kind of waiting, and sem_init, sem_getvalue and sem_destroy stay glibc's. See
+// sync.h.
+#include <errno.h>
+
+#include "shims/sync/real.h"
+#include "shims/sync/sem_words.h"
+#include "shims/sync/sync.h"
+
+namespace graft::shims {
+namespace {
+
+// What semaphore.h hides.
+struct Layout {
+  base::Atomic<uint64_t> data;
+  int shared;  // 0: private
+};
+static_assert(sizeof(Layout) <= sizeof(sem_t));
+
+Layout& layoutOf(sem_t* sem) { return *reinterpret_cast<Layout*>(sem); }
+
+int failWith(int error) {
+  errno = error;
+  return -1;
+}
+
+}  // namespace
+
+int semWait(sched::Sched& s, sem_t* sem, const Deadline& until) {
+  if (until.at != nullptr && !clockSupported(until.clock)) return failWith(EINVAL);
+  if (until.at != nullptr && !until.valid()) return failWith(EINVAL);
+  pthread_testcancel();
+  Layout& l = layoutOf(sem);
+  SemWord<base::RealAtom> word(l.data);
+  if (word.tryTake()) return 0;
+  Waits waits(s, l.shared != 0);
+  if (!waits.onG()) {  // glibc's can be cancelled while it waits
+    const RealSync& real = realSync();
+    return until.at == nullptr ? real.semWait(sem) : real.semClockWait(sem, until.clock, until.at);
+  }
+  WaitResult r = word.take(waits, until);
+  if (r == WaitResult::kWoken) return 0;
+  if (r == WaitResult::kTimedOut) return failWith(ETIMEDOUT);
+  pthread_testcancel();
+  return failWith(EINTR);
+}
+
+int semTryWait(sem_t* sem) {
+  return SemWord<base::RealAtom>(layoutOf(sem).data).tryTake() ? 0 : failWith(EAGAIN);
+}
+
+int semPost(sched::Sched& s, sem_t* sem) {
+  Layout& l = layoutOf(sem);
+  Waits waits(s, l.shared != 0);
+  return SemWord<base::RealAtom>(l.data).post(waits) ? 0 : failWith(EOVERFLOW);
+}
+
+}  // namespace graft::shims
