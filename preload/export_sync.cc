@@ -39,7 +39,7 @@ GRAFT_EXPORT int pthread_mutex_lock(pthread_mutex_t* m) {
   return __builtin_expect(shims::lockFast(m), 1) ? 0 : shims::mutexLock(rt.sched, m);
 }
 GRAFT_EXPORT int pthread_mutex_unlock(pthread_mutex_t* m) {
-  return __builtin_expect(shims::unlockFast(m), 1) ? 0 : shims::mutexUnlock(rt.sched, m);
+  return __builtin_expect(shims::unlockFast(rt.sched, m), 1) ? 0 : shims::mutexUnlock(rt.sched, m);
 }
 GRAFT_EXPORT int pthread_mutex_trylock(pthread_mutex_t* m) {
   return shims::lockFast(m) ? 0 : shims::mutexTryLock(rt.sched, m);

@@ -2,7 +2,6 @@
 // kinds that only the kernel can do; see mutex.h.
 #include "shims/sync/mutex.h"
 
-#include "core/runtime/runtime.h"
 #include "shims/sync/real.h"
 
 namespace graft::shims {
@@ -169,6 +168,6 @@ int mutexLockAfterWait(sched::Sched& s, pthread_mutex_t* m) {
 }
 
 // Waiters of glibc's own code are among those in the kernel as long as threads are kernel threads.
-void wakeMutexWaiter(pthread_mutex_t* m) { Waits(runtime::rt.sched).wake(&m->__data.__lock, 1); }
+void wakeMutexWaiter(sched::Sched& s, pthread_mutex_t* m) { Waits(s).wake(&m->__data.__lock, 1); }
 
 }  // namespace graft::shims

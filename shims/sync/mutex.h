@@ -52,7 +52,7 @@ int mutexLockAfterWait(sched::Sched& s, pthread_mutex_t* m);
   return __atomic_exchange_n(&d.__lock, 0, __ATOMIC_RELEASE) <= 1;
 }
 
-// 0: locked. Anything else: the slow path has to look.
+// False: the slow path has to look.
 [[gnu::always_inline]] inline bool lockFast(pthread_mutex_t* m) {
   auto& d = m->__data;
   uint32_t kind = static_cast<uint32_t>(d.__kind) & ~kNeverElided;
@@ -75,9 +75,9 @@ int mutexLockAfterWait(sched::Sched& s, pthread_mutex_t* m);
   return true;
 }
 
-void wakeMutexWaiter(pthread_mutex_t* m);
+void wakeMutexWaiter(sched::Sched& s, pthread_mutex_t* m);
 
-[[gnu::always_inline]] inline bool unlockFast(pthread_mutex_t* m) {
+[[gnu::always_inline]] inline bool unlockFast(sched::Sched& s, pthread_mutex_t* m) {
   auto& d = m->__data;
   uint32_t kind = static_cast<uint32_t>(d.__kind) & ~kNeverElided;
   if (__builtin_expect(kind > kKindMask, 0)) return false;
@@ -93,7 +93,7 @@ void wakeMutexWaiter(pthread_mutex_t* m);
   }
   d.__owner = 0;
   d.__nusers--;
-  if (__builtin_expect(!freeUncontended(m), 0)) wakeMutexWaiter(m);
+  if (__builtin_expect(!freeUncontended(m), 0)) wakeMutexWaiter(s, m);
   return true;
 }
 

@@ -34,9 +34,13 @@ int semWait(sched::Sched& s, sem_t* sem, const Deadline& until) {
   SemWord<base::RealAtom> word(l.data);
   if (word.tryTake()) return 0;
   Waits waits(s, l.shared != 0);
-  if (!waits.onG()) {  // glibc's can be cancelled while it waits
+  if (!s.on()) {  // glibc's can be cancelled while it waits
     const RealSync& real = realSync();
-    return until.at == nullptr ? real.semWait(sem) : real.semClockWait(sem, until.clock, until.at);
+    kernel_waiters.fetchAddAcqRel(1);  // the first G may come meanwhile; left standing if cancelled
+    int result =
+        until.at == nullptr ? real.semWait(sem) : real.semClockWait(sem, until.clock, until.at);
+    kernel_waiters.fetchSubAcqRel(1);
+    return result;
   }
   WaitResult r = word.take(waits, until);
   if (r == WaitResult::kWoken) return 0;
