@@ -8,6 +8,8 @@
 #include "core/runtime/runtime.h"
 #include "shims/sync/mutex.h"
 #include "shims/sync/real.h"
+#include "shims/sync/rwlock.h"
+#include "shims/sync/sem.h"
 #include "shims/sync/sync.h"
 
 #define GRAFT_EXPORT extern "C" [[gnu::visibility("default")]]
@@ -74,9 +76,11 @@ GRAFT_EXPORT int pthread_cond_clockwait(pthread_cond_t* c, pthread_mutex_t* m, c
   if (!shims::clockSupported(clock)) return EINVAL;
   return shims::condTimedWait(rt.sched, c, m, {at, clock});
 }
-GRAFT_EXPORT int pthread_cond_signal(pthread_cond_t* c) { return shims::condSignal(rt.sched, c); }
+GRAFT_EXPORT int pthread_cond_signal(pthread_cond_t* c) {
+  return shims::condHasWaiters(c) ? shims::condSignal(rt.sched, c) : 0;
+}
 GRAFT_EXPORT int pthread_cond_broadcast(pthread_cond_t* c) {
-  return shims::condBroadcast(rt.sched, c);
+  return shims::condHasWaiters(c) ? shims::condBroadcast(rt.sched, c) : 0;
 }
 GRAFT_EXPORT int pthread_cond_destroy(pthread_cond_t* c) { return shims::condDestroy(rt.sched, c); }
 
@@ -93,10 +97,10 @@ GRAFT_EXPORT void cnd_destroy(cnd_t* c) { shims::condDestroy(rt.sched, plain(c))
 // --- Read-write locks
 
 GRAFT_EXPORT int pthread_rwlock_rdlock(pthread_rwlock_t* l) {
-  return shims::readLock(rt.sched, l, {});
+  return shims::readLockFast(l) ? 0 : shims::readLock(rt.sched, l, {});
 }
 GRAFT_EXPORT int pthread_rwlock_wrlock(pthread_rwlock_t* l) {
-  return shims::writeLock(rt.sched, l, {});
+  return shims::writeLockFast(l) ? 0 : shims::writeLock(rt.sched, l, {});
 }
 GRAFT_EXPORT int pthread_rwlock_timedrdlock(pthread_rwlock_t* l, const timespec* at) {
   return shims::readLock(rt.sched, l, {at, CLOCK_REALTIME});
@@ -123,14 +127,17 @@ GRAFT_EXPORT int __pthread_rwlock_unlock(pthread_rwlock_t* l) { return pthread_r
 
 // --- Semaphores
 
-GRAFT_EXPORT int sem_wait(sem_t* s) { return shims::semWait(rt.sched, s, {}); }
+GRAFT_EXPORT int sem_wait(sem_t* s) {
+  pthread_testcancel();
+  return shims::semTakeFast(s) ? 0 : shims::semWait(rt.sched, s, {});
+}
 GRAFT_EXPORT int sem_timedwait(sem_t* s, const timespec* at) {
   return shims::semWait(rt.sched, s, {at, CLOCK_REALTIME});
 }
 GRAFT_EXPORT int sem_clockwait(sem_t* s, clockid_t clock, const timespec* at) {
   return shims::semWait(rt.sched, s, {at, clock});
 }
-GRAFT_EXPORT int sem_trywait(sem_t* s) { return shims::semTryWait(s); }
+GRAFT_EXPORT int sem_trywait(sem_t* s) { return shims::semTakeFast(s) ? 0 : shims::semTryWait(s); }
 GRAFT_EXPORT int sem_post(sem_t* s) { return shims::semPost(rt.sched, s); }
 
 // --- Barriers, once, spin locks

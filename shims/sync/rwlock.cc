@@ -2,23 +2,12 @@
 // ones are glibc's own. See sync.h.
 #include <errno.h>
 
-#include "shims/glibc/own_tid.h"
 #include "shims/sync/real.h"
-#include "shims/sync/rwlock_words.h"
+#include "shims/sync/rwlock.h"
 #include "shims/sync/sync.h"
 
 namespace graft::shims {
 namespace {
-
-using Rw = RwWords<base::RealAtom>;
-
-Rw wordsOf(pthread_rwlock_t* l) {
-  auto& d = l->__data;
-  return Rw(wordOf(d.__readers), wordOf(d.__writers),
-            d.__flags == PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-}
-bool shared(pthread_rwlock_t* l) { return l->__data.__shared != 0; }
-Word& writerOf(pthread_rwlock_t* l) { return wordOf(l->__data.__cur_writer); }
 
 bool ownWriter(pthread_rwlock_t* l) {
   uint32_t writer = writerOf(l).loadRelaxed();
@@ -61,7 +50,7 @@ bool invalid(const Deadline& until) {
 }  // namespace
 
 int readLock(sched::Sched& s, pthread_rwlock_t* l, const Deadline& until) {
-  if (shared(l)) return lockShared(s, {l, &until, false});
+  if (sharedLock(l)) return lockShared(s, {l, &until, false});
   if (invalid(until)) return EINVAL;
   Rw words = wordsOf(l);
   RwResult r = words.tryRead();
@@ -74,7 +63,7 @@ int readLock(sched::Sched& s, pthread_rwlock_t* l, const Deadline& until) {
 }
 
 int writeLock(sched::Sched& s, pthread_rwlock_t* l, const Deadline& until) {
-  if (shared(l)) return lockShared(s, {l, &until, true});
+  if (sharedLock(l)) return lockShared(s, {l, &until, true});
   if (invalid(until)) return EINVAL;
   Rw words = wordsOf(l);
   if (!words.tryWrite()) {
@@ -88,18 +77,18 @@ int writeLock(sched::Sched& s, pthread_rwlock_t* l, const Deadline& until) {
 }
 
 int tryReadLock(pthread_rwlock_t* l) {
-  return shared(l) ? realSync().tryReadLock(l) : errorOf(wordsOf(l).tryRead());
+  return sharedLock(l) ? realSync().tryReadLock(l) : errorOf(wordsOf(l).tryRead());
 }
 
 int tryWriteLock(pthread_rwlock_t* l) {
-  if (shared(l)) return realSync().tryWriteLock(l);
+  if (sharedLock(l)) return realSync().tryWriteLock(l);
   if (!wordsOf(l).tryWrite()) return EBUSY;
   writerOf(l).storeRelaxed(glibc::ownTid());
   return 0;
 }
 
 int rwUnlock(sched::Sched& s, pthread_rwlock_t* l) {
-  if (shared(l)) return realSync().rwUnlock(l);
+  if (sharedLock(l)) return realSync().rwUnlock(l);
   Rw words = wordsOf(l);
   Waits waits(s);
   if (words.heldByWriter()) {

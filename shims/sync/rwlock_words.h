@@ -74,7 +74,7 @@ class RwWords {
 
   template <class W>
   void freeRead(W& waits) {
-    uint32_t s = state_.loadRelaxed(), next;
+    uint32_t s = kReader, next;  // a guess: the only reader
     do {
       next = s - kReader;
       if (next == kSleepers) next = 0;
@@ -99,7 +99,7 @@ class RwWords {
   }
   RwResult read(uint32_t slept) {
     if (base::planted(base::Plant::kRwForgets)) slept = 0;
-    uint32_t s = state_.loadRelaxed();
+    uint32_t s = 0;  // a guess: nobody has it
     while (!heldOff(s)) {
       if (s + kReader < s) return RwResult::kTooMany;
       if (state_.casAcquire(s, (s + kReader) | slept)) return RwResult::kOk;
@@ -108,7 +108,7 @@ class RwWords {
   }
   bool write(uint32_t slept) {
     if (base::planted(base::Plant::kRwForgets)) slept = 0;
-    uint32_t s = state_.loadRelaxed();
+    uint32_t s = 0;  // a guess
     while (free(s)) {
       if (state_.casAcquire(s, s | kHeld | slept)) return true;
     }

@@ -4,20 +4,11 @@
 #include <errno.h>
 
 #include "shims/sync/real.h"
-#include "shims/sync/sem_words.h"
+#include "shims/sync/sem.h"
 #include "shims/sync/sync.h"
 
 namespace graft::shims {
 namespace {
-
-// What semaphore.h hides.
-struct Layout {
-  base::Atomic<uint64_t> data;
-  int shared;  // 0: private
-};
-static_assert(sizeof(Layout) <= sizeof(sem_t));
-
-Layout& layoutOf(sem_t* sem) { return *reinterpret_cast<Layout*>(sem); }
 
 int failWith(int error) {
   errno = error;
@@ -30,7 +21,7 @@ int semWait(sched::Sched& s, sem_t* sem, const Deadline& until) {
   if (until.at != nullptr && !clockSupported(until.clock)) return failWith(EINVAL);
   if (until.at != nullptr && !until.valid()) return failWith(EINVAL);
   pthread_testcancel();
-  Layout& l = layoutOf(sem);
+  SemLayout& l = semLayout(sem);
   SemWord<base::RealAtom> word(l.data);
   if (word.tryTake()) return 0;
   Waits waits(s, l.shared != 0);
@@ -50,11 +41,11 @@ int semWait(sched::Sched& s, sem_t* sem, const Deadline& until) {
 }
 
 int semTryWait(sem_t* sem) {
-  return SemWord<base::RealAtom>(layoutOf(sem).data).tryTake() ? 0 : failWith(EAGAIN);
+  return SemWord<base::RealAtom>(semLayout(sem).data).tryTake() ? 0 : failWith(EAGAIN);
 }
 
 int semPost(sched::Sched& s, sem_t* sem) {
-  Layout& l = layoutOf(sem);
+  SemLayout& l = semLayout(sem);
   Waits waits(s, l.shared != 0);
   return SemWord<base::RealAtom>(l.data).post(waits) ? 0 : failWith(EOVERFLOW);
 }

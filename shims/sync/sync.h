@@ -20,6 +20,10 @@ namespace graft::shims {
 int condWait(sched::Sched& s, pthread_cond_t* c, pthread_mutex_t* m);
 // until.clock < 0: the clock that the condition variable was made with.
 int condTimedWait(sched::Sched& s, pthread_cond_t* c, pthread_mutex_t* m, Deadline until);
+// glibc counts them in the same place.
+inline bool condHasWaiters(pthread_cond_t* c) {
+  return wordOf(c->__data.__wrefs).loadRelaxed() >> 3 != 0;
+}
 int condSignal(sched::Sched& s, pthread_cond_t* c);
 int condBroadcast(sched::Sched& s, pthread_cond_t* c);
 int condDestroy(sched::Sched& s, pthread_cond_t* c);

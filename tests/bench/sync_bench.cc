@@ -23,7 +23,7 @@ double perOp(uint32_t n, F f) {
   return best;
 }
 
-constexpr uint32_t kTurns = 200000;
+constexpr uint32_t kTurns = 200000, kLongTurns = 10 * kTurns;
 
 struct Shared {
   pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
@@ -42,7 +42,7 @@ void together(uint32_t gs, void (*body)(void*)) {
 }
 
 void contend(void*) {
-  for (uint32_t i = 0; i < kTurns; i++) {
+  for (uint32_t i = 0; i < kLongTurns; i++) {  // long enough for all to be at it at once
     lock(&o.m);
     o.n++;
     unlock(&o.m);
@@ -91,7 +91,7 @@ int main(int argc, char** argv) {
       unlock(&o.m);
     }
   });
-  double contended = perOp(4 * kTurns, [] { together(4, contend); });
+  double contended = perOp(4 * kLongTurns, [] { together(4, contend); });
   double cond = perOp(2 * kTurns, [] { together(2, handOver); });
   double sem = perOp(2 * kTurns, [] { together(2, pass); });
   double barrier = perOp(kTurns, [] { together(8, meet); });
