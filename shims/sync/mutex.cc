@@ -135,19 +135,19 @@ int unlockInKernel(sched::Sched& s, pthread_mutex_t* m) {
 
 int mutexLock(sched::Sched& s, pthread_mutex_t* m) {
   uint32_t kind = kindOf(m);
-  if (!s.on() || destroyed(kind)) return realSync().mutexLock(m);
+  if (destroyed(kind)) return realSync().mutexLock(m);
   return needsKernel(kind) ? lockInKernel(s, m, {}) : lockPlain(s, m, {}, true);
 }
 
 int mutexTryLock(sched::Sched& s, pthread_mutex_t* m) {
   uint32_t kind = kindOf(m);
-  if (!s.on() || destroyed(kind)) return realSync().mutexTryLock(m);
+  if (destroyed(kind)) return realSync().mutexTryLock(m);
   return needsKernel(kind) ? tryLockInKernel(s, m) : tryLockPlain(m);
 }
 
 int mutexTimedLock(sched::Sched& s, pthread_mutex_t* m, const Deadline& until) {
   uint32_t kind = kindOf(m);
-  if (!s.on() || destroyed(kind) || !clockSupported(until.clock)) {
+  if (destroyed(kind) || !clockSupported(until.clock)) {
     return realSync().mutexClockLock(m, until.clock, until.at);
   }
   return needsKernel(kind) ? lockInKernel(s, m, until) : lockPlain(s, m, until, true);
@@ -155,7 +155,7 @@ int mutexTimedLock(sched::Sched& s, pthread_mutex_t* m, const Deadline& until) {
 
 int mutexUnlock(sched::Sched& s, pthread_mutex_t* m) {
   uint32_t kind = kindOf(m);
-  if (!s.on() || destroyed(kind)) return realSync().mutexUnlock(m);
+  if (destroyed(kind)) return realSync().mutexUnlock(m);
   return needsKernel(kind) ? unlockInKernel(s, m) : unlockPlain(s, m, true);
 }
 

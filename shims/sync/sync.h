@@ -3,10 +3,10 @@
 // can bring their own. Error numbers are glibc's; pthread functions return them and leave errno
 // alone, sem_ functions set errno.
 //
-// Condition variables switch once: glibc's functions as long as no thread was a G, the protocol of
-// cond_words.h from then on (in the children of a fork, too). Read-write locks, semaphores and
-// barriers have one protocol for both; process-shared ones are glibc's. Any thread of the program
-// in user code, semPost and futexCall in its signal handlers as well.
+// One protocol for Gs and for threads that are none, from the start of a process whose threads may
+// become Gs and whether or not they ever do; processes whose threads are kernel threads do not come
+// here at all. Process-shared objects are glibc's. Any thread of the program in user code, semPost
+// and futexCall in its signal handlers as well.
 #pragma once
 
 #include <pthread.h>

@@ -38,7 +38,7 @@ inline bool slotWithBlock(sched::Stack& out, size_t size) {
 
 inline sched::Config withBlocks(uint32_t procs) {
   glibc::findOwnTid();
-  realSyncSlow();
+  findRealSync();
   sched::Config c = sched::testConfig(procs);
   c.stacks.alloc = slotWithBlock;
   return c;
