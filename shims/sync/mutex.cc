@@ -29,7 +29,7 @@ bool settledByOwner(pthread_mutex_t* m, uint32_t kind, int tid, bool try_only, i
     return true;
   }
   result = EDEADLK;
-  return (kind & kKindMask) == PTHREAD_MUTEX_ERRORCHECK_NP && !try_only;
+  return (kind & kKindMask) == PTHREAD_MUTEX_ERRORCHECK_NP && (!try_only || (kind & kInherit) != 0);
 }
 
 void own(pthread_mutex_t* m, uint32_t kind, int tid, bool new_user) {
@@ -64,13 +64,13 @@ int tryLockPlain(pthread_mutex_t* m) {
 
 int unlockPlain(sched::Sched& s, pthread_mutex_t* m, bool user_leaves) {
   auto& d = m->__data;
-  uint32_t type = kindOf(m) & kKindMask;
+  uint32_t kind = kindOf(m), type = kind & kKindMask;
   int tid = static_cast<int>(glibc::ownTid());
   if (type == PTHREAD_MUTEX_RECURSIVE_NP) {
     if (d.__owner != tid) return EPERM;
     if (--d.__count != 0) return 0;
-  } else if (type == PTHREAD_MUTEX_ERRORCHECK_NP && (d.__owner != tid || d.__lock == 0)) {
-    return EPERM;
+  } else if (type == PTHREAD_MUTEX_ERRORCHECK_NP || (kind & kInherit) != 0) {
+    if (d.__owner != tid || d.__lock == 0) return EPERM;
   }
   d.__owner = 0;
   if (user_leaves) d.__nusers--;
