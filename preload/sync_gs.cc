@@ -51,6 +51,11 @@ int pthread_mutex_clocklock(pthread_mutex_t* m, clockid_t clock, const timespec*
   return shims::mutexTimedLock(rt.sched, m, {at, clock});
 }
 
+int pthread_mutex_consistent(pthread_mutex_t* m) { return shims::mutexConsistent(m); }
+int pthread_mutex_setprioceiling(pthread_mutex_t* m, int ceiling, int* old) {
+  return shims::mutexSetCeiling(rt.sched, m, ceiling, old);
+}
+
 int mtx_lock(mtx_t* m) { return toC11(gs::pthread_mutex_lock(plain(m))); }
 int mtx_unlock(mtx_t* m) { return toC11(gs::pthread_mutex_unlock(plain(m))); }
 int mtx_trylock(mtx_t* m) { return toC11(gs::pthread_mutex_trylock(plain(m))); }

@@ -3,6 +3,7 @@
 #include "shims/sync/mutex.h"
 
 #include "shims/sync/real.h"
+#include "shims/sync/sync.h"
 
 namespace graft::shims {
 namespace {
@@ -79,9 +80,10 @@ int unlockPlain(sched::Sched& s, pthread_mutex_t* m, bool user_leaves) {
   return 0;
 }
 
+constexpr Deadline kForEver{};
+
 bool got(int result) { return result == 0 || result == EOWNERDEAD; }
 
-// A G that holds a mutex of the kernel's stays on its M.
 struct KernelLock {
   pthread_mutex_t* m;
   const Deadline* until;
@@ -94,27 +96,22 @@ struct KernelLock {
   }
 };
 
-int lockInKernel(sched::Sched& s, pthread_mutex_t* m, const Deadline& until) {
-  KernelLock call{m, &until};
-  if (sched::currentG() == nullptr) return static_cast<int>(KernelLock::call(&call));
-  s.lockThread();
-  int result;
-  {
-    glibc::KernelTid tid;
-    result = realSync().mutexTryLock(m);
-    if (result == EBUSY) result = static_cast<int>(s.blocking(KernelLock::call, &call));
+// A G that holds a mutex of the kernel's stays on its M. until: null, do not wait.
+int lockInKernel(sched::Sched& s, pthread_mutex_t* m, const Deadline* until) {
+  KernelLock call{m, until};
+  if (sched::currentG() == nullptr) {
+    return until == nullptr ? realSync().mutexTryLock(m)
+                            : static_cast<int>(KernelLock::call(&call));
   }
-  if (!got(result)) s.unlockThread();
-  return result;
-}
-
-int tryLockInKernel(sched::Sched& s, pthread_mutex_t* m) {
-  if (sched::currentG() == nullptr) return realSync().mutexTryLock(m);
   s.lockThread();
+  if ((kindOf(m) & kRobust) != 0) announceRobust();
   int result;
   {
     glibc::KernelTid tid;
     result = realSync().mutexTryLock(m);
+    if (result == EBUSY && until != nullptr) {
+      result = static_cast<int>(s.blocking(KernelLock::call, &call));
+    }
   }
   if (!got(result)) s.unlockThread();
   return result;
@@ -136,13 +133,13 @@ int unlockInKernel(sched::Sched& s, pthread_mutex_t* m) {
 int mutexLock(sched::Sched& s, pthread_mutex_t* m) {
   uint32_t kind = kindOf(m);
   if (destroyed(kind)) return realSync().mutexLock(m);
-  return needsKernel(kind) ? lockInKernel(s, m, {}) : lockPlain(s, m, {}, true);
+  return needsKernel(kind) ? lockInKernel(s, m, &kForEver) : lockPlain(s, m, {}, true);
 }
 
 int mutexTryLock(sched::Sched& s, pthread_mutex_t* m) {
   uint32_t kind = kindOf(m);
   if (destroyed(kind)) return realSync().mutexTryLock(m);
-  return needsKernel(kind) ? tryLockInKernel(s, m) : tryLockPlain(m);
+  return needsKernel(kind) ? lockInKernel(s, m, nullptr) : tryLockPlain(m);
 }
 
 int mutexTimedLock(sched::Sched& s, pthread_mutex_t* m, const Deadline& until) {
@@ -150,7 +147,7 @@ int mutexTimedLock(sched::Sched& s, pthread_mutex_t* m, const Deadline& until) {
   if (destroyed(kind) || !clockSupported(until.clock)) {
     return realSync().mutexClockLock(m, until.clock, until.at);
   }
-  return needsKernel(kind) ? lockInKernel(s, m, until) : lockPlain(s, m, until, true);
+  return needsKernel(kind) ? lockInKernel(s, m, &until) : lockPlain(s, m, until, true);
 }
 
 int mutexUnlock(sched::Sched& s, pthread_mutex_t* m) {
@@ -159,12 +156,30 @@ int mutexUnlock(sched::Sched& s, pthread_mutex_t* m) {
   return needsKernel(kind) ? unlockInKernel(s, m) : unlockPlain(s, m, true);
 }
 
+int mutexConsistent(pthread_mutex_t* m) {
+  if (sched::currentG() == nullptr) return realSync().mutexConsistent(m);
+  glibc::KernelTid tid;
+  return realSync().mutexConsistent(m);
+}
+
+int mutexSetCeiling(sched::Sched& s, pthread_mutex_t* m, int ceiling, int* old) {
+  if (sched::currentG() == nullptr) return realSync().mutexSetCeiling(m, ceiling, old);
+  s.lockThread();
+  int result;
+  {
+    glibc::KernelTid tid;
+    result = realSync().mutexSetCeiling(m, ceiling, old);
+  }
+  s.unlockThread();
+  return result;
+}
+
 int mutexUnlockForWait(sched::Sched& s, pthread_mutex_t* m) {
   return needsKernel(kindOf(m)) ? unlockInKernel(s, m) : unlockPlain(s, m, false);
 }
 
 int mutexLockAfterWait(sched::Sched& s, pthread_mutex_t* m) {
-  return needsKernel(kindOf(m)) ? lockInKernel(s, m, {}) : lockPlain(s, m, {}, false);
+  return needsKernel(kindOf(m)) ? lockInKernel(s, m, &kForEver) : lockPlain(s, m, {}, false);
 }
 
 // Waiters of glibc's own code are among those in the kernel as long as threads are kernel threads.

@@ -25,6 +25,9 @@ int mutexLock(sched::Sched& s, pthread_mutex_t* m);
 int mutexTryLock(sched::Sched& s, pthread_mutex_t* m);
 int mutexTimedLock(sched::Sched& s, pthread_mutex_t* m, const Deadline& until);
 int mutexUnlock(sched::Sched& s, pthread_mutex_t* m);
+// glibc's function, with the id that the mutex was locked with as its owner.
+int mutexConsistent(pthread_mutex_t* m);
+int mutexSetCeiling(sched::Sched& s, pthread_mutex_t* m, int ceiling, int* old);
 // For condition variables: a waiter counts as a user of the mutex.
 int mutexUnlockForWait(sched::Sched& s, pthread_mutex_t* m);
 int mutexLockAfterWait(sched::Sched& s, pthread_mutex_t* m);

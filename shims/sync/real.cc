@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 
 #include "shims/glibc/own_tid.h"
+#include "shims/sync/sync.h"
 
 namespace graft::shims {
 
@@ -12,6 +13,7 @@ constinit RealSync real_sync{};
 
 const RealSync& findRealSync() {
   glibc::findOwnTid();
+  findRobustHead();
 #define REAL(field, name)                                                                          \
   __atomic_store_n(&real_sync.field, reinterpret_cast<decltype(&::name)>(dlsym(RTLD_NEXT, #name)), \
                    __ATOMIC_RELEASE);

@@ -44,6 +44,11 @@ int barrierDestroy(sched::Sched& s, pthread_barrier_t* b);
 
 int once(sched::Sched& s, pthread_once_t* control, void (*routine)());
 
+// Robust mutexes (robust.cc). findRobustHead: once, on a kernel thread; the others on a wired G.
+void findRobustHead();
+void announceRobust();  // before it locks one
+void endRobust();  // a G that ends for good, before it leaves its M: its robust mutexes' owner died
+
 void spinLockSlow(sched::Sched& s, pthread_spinlock_t* l);
 
 // futex(2) on words of this process. True: `result` is its value or -errno; false: not ours, the

@@ -113,6 +113,65 @@ TEST_P(Sync, MutexErrorsAreGlibcs) {
   });
 }
 
+pthread_mutex_t* robustMutex(bool shared) {
+  void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  auto* m = static_cast<pthread_mutex_t*>(page);
+  pthread_mutexattr_t a;
+  pthread_mutexattr_init(&a);
+  pthread_mutexattr_settype(&a, PTHREAD_MUTEX_RECURSIVE);
+  pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
+  if (shared) pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
+  SCHED_CHECK(pthread_mutex_init(m, &a) == 0);
+  return m;
+}
+
+TEST_P(Sync, ARobustMutexKnowsThatItsOwnerDied) {
+  run([] {
+    for (bool shared : {false, true}) {
+      static pthread_mutex_t* m;
+      static Count done, locked;
+      m = robustMutex(shared);
+      locked.n = done.n = 0;
+      go(
+          [](void*) {
+            SCHED_CHECK(mutexLock(s, m) == 0 && mutexLock(s, m) == 0);
+            locked.add();
+            s.sleepUntil(os::nowNs() + 5 * kMs);
+            endRobust();
+          },
+          nullptr);
+      locked.waitFor(1);
+      go(
+          [](void*) {
+            SCHED_CHECK(mutexLock(s, m) == EOWNERDEAD);
+            SCHED_CHECK(mutexConsistent(m) == 0);
+            SCHED_CHECK(mutexLock(s, m) == 0 && mutexUnlock(s, m) == 0 && mutexUnlock(s, m) == 0);
+            SCHED_CHECK(mutexUnlock(s, m) == EPERM);
+            done.add();
+          },
+          nullptr);
+      done.waitFor(1);
+    }
+  });
+}
+
+TEST_P(Sync, ARobustMutexOfAnEndedProcess) {
+  static pthread_mutex_t* m;
+  m = robustMutex(true);
+  run([] {
+    static Count locked;
+    go(
+        [](void*) {
+          SCHED_CHECK(mutexLock(s, m) == 0);
+          locked.add();
+          s.sleepUntil(os::nowNs() + 60'000 * kMs);
+        },
+        nullptr);
+    locked.waitFor(1);
+  });
+  EXPECT_EQ(pthread_mutex_trylock(m), EOWNERDEAD);
+}
+
 // A bounded queue between producers and consumers.
 TEST_P(Sync, CondsHandOver) {
   run([] {
