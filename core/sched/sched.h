@@ -64,7 +64,7 @@ struct Counts {
   uint64_t ms, gs, retakes, parked_ms, handoffs;
 };
 
-// Of a thread that is no M: it holds, or is about to take, a bucket's lock.
+// Of a thread that is no M: it holds, or is about to take, locks of a wake.
 extern thread_local constinit uint32_t in_lot __attribute__((tls_model("initial-exec")));
 
 class Sched {
@@ -81,6 +81,7 @@ class Sched {
   G* spawn(const Spawn& what);  // [G] null: out of memory, stacks or Gs
   [[noreturn]] void exitG();  // [G]
   void yield();  // [G]
+  bool nobodyWaits();  // [G] for a P; a hint
   void sleepUntil(uint64_t deadline_ns);  // [G]
   void lockThread();  // [G] wires the G to its M
   void unlockThread();  // [G]
