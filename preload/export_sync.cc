@@ -21,6 +21,9 @@ namespace {
 // Whether this process wants its threads to be Gs.
 bool wantsGs() { return false; }
 
+enum class Owner : int { kUndecided, kGlibc, kShims };
+constinit Owner owner = Owner::kUndecided;
+
 // What the table holds until it is filled.
 namespace first {
 
@@ -60,10 +63,22 @@ void set(F*& jump, const char* name, F* for_gs) {
 
 }  // namespace
 
+bool syncIsForGs() {
+  Owner now = __atomic_load_n(&owner, __ATOMIC_ACQUIRE);
+  if (now == Owner::kUndecided) {
+    Owner wanted = shims::startRuntime() && wantsGs() ? Owner::kShims : Owner::kGlibc;
+    if (__atomic_compare_exchange_n(&owner, &now, wanted, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
+      now = wanted;
+    }
+  }
+  return now == Owner::kShims;
+}
+
 // Not for later: dlsym takes a lock of the loader's, which a thread in dlopen may hold that waits
 // for us, and must not be called in a signal handler.
 void resolveSync() {
-  bool gs = shims::startRuntime() && wantsGs();
+  bool gs = syncIsForGs();
   if (gs) shims::findRealSync();
 #define SYNC(type, name, parameters, arguments) set(jumps.name, #name, gs ? gs::name : nullptr);
 #include "preload/sync.def"
