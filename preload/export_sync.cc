@@ -8,6 +8,7 @@
 // Any thread of the program, in its signal handlers where glibc's function may be called there.
 #include <dlfcn.h>
 
+#include "core/base/atomic.h"
 #include "preload/process.h"
 #include "preload/sync_gs.h"
 #include "shims/start.h"
@@ -21,8 +22,8 @@ namespace {
 // Whether this process wants its threads to be Gs.
 bool wantsGs() { return false; }
 
-enum class Owner : int { kUndecided, kGlibc, kShims };
-constinit Owner owner = Owner::kUndecided;
+constexpr uint32_t kUndecided = 0, kGlibcs = 1, kShims = 2;
+constinit base::Atomic<uint32_t> owner{kUndecided};
 
 // What the table holds until it is filled.
 namespace first {
@@ -64,15 +65,12 @@ void set(F*& jump, const char* name, F* for_gs) {
 }  // namespace
 
 bool syncIsForGs() {
-  Owner now = __atomic_load_n(&owner, __ATOMIC_ACQUIRE);
-  if (now == Owner::kUndecided) {
-    Owner wanted = shims::startRuntime() && wantsGs() ? Owner::kShims : Owner::kGlibc;
-    if (__atomic_compare_exchange_n(&owner, &now, wanted, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_ACQUIRE)) {
-      now = wanted;
-    }
+  uint32_t now = owner.loadAcquire();
+  if (now == kUndecided) {
+    uint32_t wanted = shims::startRuntime() && wantsGs() ? kShims : kGlibcs;
+    if (owner.casAcqRel(now, wanted)) now = wanted;
   }
-  return now == Owner::kShims;
+  return now == kShims;
 }
 
 // Not for later: dlsym takes a lock of the loader's, which a thread in dlopen may hold that waits
