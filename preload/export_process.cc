@@ -1,7 +1,8 @@
 // Calls that change what a process is allowed to do, or need it to be single-threaded: the
 // scavenger's thread is ended first, so that it keeps no old credentials and stands in no one's
-// way. Credentials, namespaces, capabilities, seccomp; by name and through syscall(). The program's
-// thread; each forwards to the real function, found at its first use.
+// way. Credentials, namespaces, capabilities, seccomp; by name and through syscall(), which also
+// takes futex(2) to shims/sync. The program's thread; each forwards to the real function, found at
+// its first use.
 #include <dlfcn.h>
 #include <errno.h>
 #include <grp.h>
@@ -13,6 +14,7 @@
 #include "core/os/sys.h"
 #include "core/runtime/runtime.h"
 #include "preload/process.h"
+#include "shims/sync/sync.h"
 
 #define GRAFT_EXPORT extern "C" [[gnu::visibility("default")]]
 
@@ -20,6 +22,13 @@ namespace {
 
 void endScavenger(bool forever = false) {
   if (graft::runtime::rt.on()) graft::runtime::rt.scavenger.stop(forever);
+}
+
+// What syscall() returns for the kernel's answer.
+long valueOf(long got) {
+  if (!graft::os::failed(got)) return got;
+  errno = static_cast<int>(-got);
+  return -1;
 }
 
 template <class F>
@@ -92,6 +101,13 @@ GRAFT_EXPORT long graftSyscall(long nr, long a, long b, long c, long d, long e, 
     case SYS_capset:
     case SYS_unshare:
     case SYS_setns: endScavenger(); break;
+    case SYS_futex: {
+      long result;
+      if (graft::shims::futexCall(graft::runtime::rt.sched, {a, b, c, d, e, f}, result)) {
+        return valueOf(result);
+      }
+      break;
+    }
     default: break;
   }
   using Syscall = long (*)(long, long, long, long, long, long, long);
@@ -99,10 +115,7 @@ GRAFT_EXPORT long graftSyscall(long nr, long a, long b, long c, long d, long e, 
     return reinterpret_cast<Syscall>(graft_real_syscall)(nr, a, b, c, d, e, f);
   }
   // Before our constructor has run (see resolveProcess).
-  long got = graft::os::sys(nr, a, b, c, d, e, f);
-  if (!graft::os::failed(got)) return got;
-  errno = static_cast<int>(-got);
-  return -1;
+  return valueOf(graft::os::sys(nr, a, b, c, d, e, f));
 }
 
 namespace graft::preload {

@@ -117,6 +117,7 @@ __attribute__((constructor)) void startUp() {
   bool on = shims::startRuntime();
   preload::initDl();
   preload::resolveProcess();
+  preload::resolveSync();
   if (on) pthread_atfork(prepare, parent, child);
   if (!base::options.child) forgetPreload();
   rt.sayVerbose();

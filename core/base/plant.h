@@ -33,6 +33,12 @@ enum class Plant : int {
   kNoRecheck,          // the last spinning M does not look at the queues again
   kCountedStopped,     // an M inside the runtime is counted as stopped
   kLostTimer,          // a timer that is due while the heap is rebuilt is dropped
+  kLockForgets,        // a lock is taken as if nobody else slept, after a sleep
+  kCondCountsLate,     // a waiter counts itself after it let the mutex go
+  kCondSleepsOnNew,    // a waiter looks at the count of signals after it let the mutex go
+  kRwForgets,          // a read-write lock is taken without bit 2, after a sleep
+  kRwQuietGiveUp,      // the last waiting writer gives up and tells nobody
+  kSemLooksFirst,      // a post looks for waiters before it posts
 };
 
 #ifdef GRAFT_PLANTED

@@ -41,6 +41,7 @@ struct G {
   // The M that executes it.
   M* m = nullptr;
   M* locked_m = nullptr;  // wired to this M
+  uint32_t wired = 0;  // how often it asked to be; its own
   uint32_t norun = 0;  // HZ-NORUN: not to be stopped or moved; the G's own
   // Immutable while it lives.
   void (*entry)(void*) = nullptr;

@@ -6,6 +6,7 @@
 namespace graft::sched {
 
 thread_local constinit Current graft_current{};
+thread_local constinit uint32_t in_lot = 0;
 
 M* Sched::enter() {
   M* m = currentM();
@@ -61,10 +62,19 @@ void Sched::ready(G* g) {
   wakep(false);
 }
 
-uint32_t Sched::readyAll(Waiter* list) {
+// The locks of the lot and of the queues are held in runtime code only, or by threads that say so
+// (late.cc).
+M* Sched::enterLot() {
+  M* m = currentM();
+  if (m != nullptr) return enter();
+  in_lot++;
+  base::compilerBarrier();
+  return nullptr;
+}
+
+// Readies what was taken off the queues; the end of what enterLot began.
+uint32_t Sched::readyAll(M* m, Waiter* list) {
   uint32_t n = 0;
-  M* m = nullptr;
-  if (list != nullptr && currentM() != nullptr) m = enter();
   for (Waiter* w = list; w != nullptr; n++) {
     Waiter* next = w->next;  // w is gone once its G is ready
     if (m != nullptr) {
@@ -74,8 +84,18 @@ uint32_t Sched::readyAll(Waiter* list) {
     }
     w = next;
   }
-  if (m != nullptr) leave(m);
+  if (m != nullptr) {
+    leave(m);
+  } else {
+    base::compilerBarrier();
+    in_lot--;
+  }
   return n;
+}
+
+bool Sched::nobodyWaits() {
+  P* p = currentM()->p;  // another M's by now, perhaps
+  return globq_.empty() && (p == nullptr || p->runq.empty());
 }
 
 void Sched::yield() {
@@ -147,8 +167,8 @@ void Sched::sleepUntil(uint64_t deadline_ns) {
 
 uint32_t Sched::wake(const void* addr, uint32_t n, uint32_t bits) {
   uint32_t taken;
-  Waiter* list = lot_.take(addr, n, bits, taken);
-  return list == nullptr ? 0 : readyAll(list);
+  M* m = enterLot();
+  return readyAll(m, lot_.take(addr, n, bits, taken));
 }
 
 uint32_t Sched::wakeOnG0(M* m, const void* addr, uint32_t n) {
@@ -165,16 +185,18 @@ int64_t Sched::requeue(const uint32_t* addr, const uint32_t* expected, const voi
                        uint32_t move) {
   Waiter* woken;
   uint32_t taken, moved;
-  if (!lot_.requeue(addr, expected, to, n, move, woken, taken, moved)) return -1;
-  if (woken != nullptr) readyAll(woken);
-  return int64_t{taken} + moved;
+  M* m = enterLot();
+  bool same = lot_.requeue(addr, expected, to, n, move, woken, taken, moved);
+  readyAll(m, woken);
+  return same ? int64_t{taken} + moved : -1;
 }
 
 bool Sched::interrupt(G* g, uint64_t ticket) {
-  if (!lot_.takeOne(&g->wait, ticket, WaitResult::kInterrupted)) return false;
-  g->wait.next = nullptr;
-  readyAll(&g->wait);
-  return true;
+  M* m = enterLot();
+  bool found = lot_.takeOne(&g->wait, ticket, WaitResult::kInterrupted);
+  if (found) g->wait.next = nullptr;
+  readyAll(m, found ? &g->wait : nullptr);
+  return found;
 }
 
 }  // namespace graft::sched

@@ -10,8 +10,8 @@
 // INV-LOT-1  A G is in at most one queue, and wait.bucket says which.
 // INV-LOT-2  A time-out or interrupt names the wait by its ticket and finds only that one.
 //
-// Locks: bucket (two: by address), a leaf, taken in runtime code or in user code of libgraft; never
-// held over a switch or a ready. Source: Linux kernel/futex/waitwake.c and requeue.c; WTF
+// Locks: bucket (two: by address), a leaf, taken in runtime code, or by a thread that is no M;
+// never held over a switch or a ready. Source: Linux kernel/futex/waitwake.c and requeue.c; WTF
 // ParkingLot.
 #pragma once
 

@@ -53,6 +53,7 @@ bool Sched::start(const Config& config) {
   for (uint32_t i = procs_; i-- > 0;) idlePut(&ps_[i]);
   acquireP(m, idleGet());
   slotAt(g->ctx.fs) = {m, g, m->mcache};
+  main_sp_ = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   if (config.sysmon && !sysmon_thread_.start(Sysmon::entry, this)) return false;
   on_.storeRelease(1);
   leave(m);
@@ -155,6 +156,7 @@ void Sched::leftDead(M* m, G* g) {
   Sched* s = m->sched;
   g->state.set(GState::kDead);
   if (g->locked_m != nullptr) {
+    g->wired = 0;
     g->locked_m = nullptr;
     m->locked_g = nullptr;
   }

@@ -30,6 +30,7 @@ inline constexpr size_t kMaxProcs = 256;
 inline constexpr size_t kMaxMs = 10000;
 inline constexpr size_t kMaxGs = size_t{1} << 21;
 inline constexpr size_t kTlsBelow = 16384;
+inline constexpr size_t kLateWakes = 64;
 inline constexpr uint64_t kNoDeadline = ~uint64_t{0};
 
 // What the embedder adds; every pointer may be null. All run in runtime code: no libc call that can
@@ -71,6 +72,9 @@ struct Counts {
   uint64_t ms, gs, retakes, parked_ms, handoffs;
 };
 
+// Of a thread that is no M: it holds, or is about to take, locks of a wake.
+extern thread_local constinit uint32_t in_lot __attribute__((tls_model("initial-exec")));
+
 class Sched {
  public:
   constexpr Sched() = default;
@@ -85,6 +89,7 @@ class Sched {
   G* spawn(const Spawn& what);  // [G] null: out of memory, stacks or Gs
   [[noreturn]] void exitG();  // [G]
   void yield();  // [G]
+  bool nobodyWaits();  // [G] for a P; a hint
   void sleepUntil(uint64_t deadline_ns);  // [G]
   void lockThread();  // [G] wires the G to its M
   void unlockThread();  // [G]
@@ -103,6 +108,9 @@ class Sched {
   int64_t requeue(const uint32_t* addr, const uint32_t* expected, const void* to, uint32_t n,
                   uint32_t move);
   bool interrupt(G* g, uint64_t ticket);  // [any] ends that wait with kInterrupted
+  // [any] wake(), which a signal handler may call: where the handler interrupted runtime code, all
+  // waiters of addr are woken, and a little later, by sysmon.
+  uint32_t wakeFromHandler(const void* addr, uint32_t n, uint32_t bits = ~0u);
 
   // --- Calls that block in the kernel. [G] The P goes to others meanwhile.
   long blocking(long (*call)(void*), void* arg);
@@ -130,7 +138,8 @@ class Sched {
   void switchToG0(M* m, void (*left)(M*, G*));
   void readyOn(M* m, G* g);
   void ready(G* g);
-  uint32_t readyAll(Waiter* list);
+  M* enterLot();
+  uint32_t readyAll(M* m, Waiter* list);
   static void leftParked(M* m, G* g);
   static void leftYield(M* m, G* g);
   static void leftToGlobal(M* m, G* g);
@@ -185,6 +194,10 @@ class Sched {
   void pollTimers(M* m);
 
   M* mOfThread();
+  // late.cc
+  bool interruptedRuntime();
+  void wakeLater(const void* addr);
+  void wakeLate();
   // handoff.cc, sysmon.cc, deadlock.cc, world.cc
   bool retake(P* p, OwnerValue seen);
   bool isDead() GRAFT_REQUIRES(mu_);
@@ -202,6 +215,9 @@ class Sched {
   WakeState<base::RealAtom> wake_;
   ParkingLot lot_;
   uint64_t canary_[2] = {};  // %fs:0x28 and 0x30, equal in all threads
+  uintptr_t main_sp_ = 0;  // where the first G's stack was at the start
+  base::Atomic<const void*> late_[kLateWakes];  // addresses to wake; null: free
+  base::Atomic<uint32_t> late_count_{0};
 
   os::Mutex mu_;
   GlobalQueue globq_;  // Guarded by mu_, but for empty().

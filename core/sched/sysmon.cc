@@ -60,12 +60,14 @@ void Sysmon::sleepWhileIdle() {
   if (s_.wake_.idle() != all) return;
   uint32_t seen = s_.sysmon_word_.loadAcquire();
   s_.sysmon_waits_.storeSeqCst(1);  // [SYSMON-A]
-  if (s_.wake_.idle() == all) os::futexWaitNs(&s_.sysmon_word_, seen, os::kForever);
+  if (s_.wake_.idle() == all && s_.late_count_.loadAcquire() == 0)
+    os::futexWaitNs(&s_.sysmon_word_, seen, os::kForever);
   s_.sysmon_waits_.storeRelaxed(0);
 }
 
 bool Sysmon::round(uint64_t now) {
-  bool did = false;
+  bool did = s_.late_count_.loadAcquire() != 0;
+  if (did) s_.wakeLate();
   for (uint32_t i = 0; i < s_.procs_; i++) did |= check(&s_.ps_[i], now);
   // Work beside an idle P that nobody was woken for: an M that the kernel refused, or a late timer.
   uint64_t first = s_.firstTimer();

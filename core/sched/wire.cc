@@ -1,5 +1,6 @@
 // Wiring: a G that needs what only a kernel thread has runs on one M alone, and that M runs nothing
-// else (Go's LockOSThread). While the G waits, its M sleeps without a P; whoever finds the G on a
+// else (Go's LockOSThread); the calls
+// nest. While the G waits, its M sleeps without a P; whoever finds the G on a
 // queue gives its own P to that M. lockThread, unlockThread: on the G; the others on g0.
 #include "core/sched/sched.h"
 
@@ -7,15 +8,19 @@ namespace graft::sched {
 
 void Sched::lockThread() {
   M* m = enter();
-  m->g->locked_m = m;
-  m->locked_g = m->g;
+  if (m->g->wired++ == 0) {
+    m->g->locked_m = m;
+    m->locked_g = m->g;
+  }
   leave(m);
 }
 
 void Sched::unlockThread() {
   M* m = enter();
-  m->g->locked_m = nullptr;
-  m->locked_g = nullptr;
+  if (m->g->wired != 0 && --m->g->wired == 0) {
+    m->g->locked_m = nullptr;
+    m->locked_g = nullptr;
+  }
   leave(m);
 }
 

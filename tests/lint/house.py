@@ -27,7 +27,7 @@ def repository_files():
     """Every file of the repository but build trees: the layer folders and the top level."""
     yield from files()
     for path in sorted(ROOT.iterdir()):
-        if path.is_file() and path.name != "LICENSE":
+        if path.is_file() and path.name not in ("LICENSE", ".git"):  # .git: of a work tree
             yield path
     yield from (p for p in sorted((ROOT / ".ci").rglob("*")) if p.is_file())
 

@@ -1,5 +1,6 @@
 """Threads: ten thousand short ones, six hundred at a time on eight caches, destructors that
-allocate at a thread's end, a thread that only frees; caches and memory stay bounded."""
+allocate at a thread's end, a thread that only frees; caches and memory stay bounded.
+The synchronisation functions with kernel threads."""
 
 from harness import Cases, agree, check, figures, on_and_clean
 
@@ -43,3 +44,14 @@ threads("destructors", 40, 16, MODES)
 threads("late-first", 40, 16, MODES)
 threads("only-frees", 8, 24)
 threads("keys", 2, 8)
+
+
+@CASES("threads.sync")
+def sync(context):
+    """Every exported synchronisation function: results and errors are those of the native run."""
+    program = context.program("sync.c")
+    native = context.native([program])
+    check(native.status == 0, f"natively: {native.text()}")
+    graft = context.graft([program])
+    agree(native, graft)
+    on_and_clean(graft)
