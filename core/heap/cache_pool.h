@@ -15,7 +15,9 @@
 namespace graft::heap {
 
 inline constexpr size_t kSharedCaches = 8;
-inline constexpr uintptr_t kSharedOwner = 1;  // owner_tp of a shared cache; 0: nobody's
+// Values of owner_tp that are no thread's; 0: nobody's.
+inline constexpr uintptr_t kSharedOwner = 1;
+inline constexpr uintptr_t kMachineOwner = 2;  // of the scheduler, which gives it back itself
 
 struct SharedCache {
   os::Mutex mu;
@@ -41,6 +43,11 @@ class CachePool {
   MCache* acquire(uintptr_t thread_pointer, uint32_t tid) {
     return acquire(thread_pointer, tid, [](MCache&) {});
   }
+  // The owner has no use for it any more; its slots stay in it for the next one.
+  void release(MCache* c) {
+    os::Lock lock(mu_);
+    releaseLocked(c);
+  }
   // The locked cache for a thread without one of its own; its `cache` may be null (no memory).
   SharedCache& shared(uintptr_t thread_pointer);
   MCache* cacheOfShared(SharedCache& s) GRAFT_REQUIRES(s.mu);
@@ -51,7 +58,7 @@ class CachePool {
     os::Lock lock(mu_);
     for (size_t i = 0; i < made_; i++) {
       MCache* c = at(i);
-      if (c->owner_tp.loadRelaxed() <= kSharedOwner || !isDead(c)) continue;
+      if (c->owner_tp.loadRelaxed() <= kMachineOwner || !isDead(c)) continue;
       drain(*c);
       releaseLocked(c);
     }
@@ -62,7 +69,7 @@ class CachePool {
     size_t n = made_published_.loadAcquire();
     for (size_t i = 0; i < n; i++) f(*at(i));
   }
-  // fork child: `mine` (may be null) stays with the calling thread, all others are forgotten.
+  // fork child: `mine` (may be null) is the calling thread's from now on, all others are forgotten.
   void forkChild(MCache* mine, uint32_t tid);
 
   os::Mutex& mutex() GRAFT_RETURNS_LOCK(mu_) { return mu_; }

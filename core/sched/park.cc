@@ -5,7 +5,8 @@
 
 namespace graft::sched {
 
-thread_local constinit Current graft_current{};
+thread_local constinit Current graft_current{
+    {const_cast<heap::CacheHead*>(&heap::kEmptyCache), nullptr, 0}, nullptr, nullptr};
 thread_local constinit uint32_t in_lot = 0;
 
 M* Sched::enter() {
@@ -65,7 +66,8 @@ void Sched::ready(G* g) {
 // Bucket locks are held in runtime code only, or by threads that say so (late.cc).
 M* Sched::enterLot() {
   M* m = currentM();
-  if (m != nullptr) return enter();
+  // Inside already: a blocking call's own code, which holds no P.
+  if (m != nullptr && !m->stop.inside()) return enter();
   in_lot++;
   base::compilerBarrier();
   return nullptr;

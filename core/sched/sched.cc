@@ -4,6 +4,8 @@
 // block.
 #include "core/sched/sched.h"
 
+#include <signal.h>
+
 #include "core/os/clock.h"
 #include "core/os/cpu.h"
 #include "core/sched/sysmon.h"
@@ -15,6 +17,11 @@ constexpr size_t kG0Stack = 32_KiB;
 constexpr size_t kBlock = 4_KiB;
 constexpr uint32_t kDeadPerP = 64;
 constexpr uint32_t kDeadWithStack = 1024;
+
+// What an instruction of the program's raises on the M that runs it stays open.
+constexpr uint64_t bit(int signal) { return uint64_t{1} << (signal - 1); }
+constexpr uint64_t kSynchronous =
+    bit(SIGSEGV) | bit(SIGBUS) | bit(SIGFPE) | bit(SIGILL) | bit(SIGTRAP) | bit(SIGSYS);
 
 uint64_t fsWord(size_t offset) {
   uint64_t v;
@@ -52,7 +59,7 @@ bool Sched::start(const Config& config) {
   m->g = g;
   for (uint32_t i = procs_; i-- > 0;) idlePut(&ps_[i]);
   acquireP(m, idleGet());
-  slotAt(g->ctx.fs) = {m, g, m->mcache};
+  show(g->ctx.fs, m, g);
   main_sp_ = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   if (config.sysmon && !sysmon_thread_.start(Sysmon::entry, this)) return false;
   on_.storeRelease(1);
@@ -93,9 +100,13 @@ M* Sched::makeM() {
   return m;
 }
 
+size_t Sched::machineBytes() const {
+  return kG0Stack + roundUp(config_.tls_below, kOsPage) + kBlock;
+}
+
 bool Sched::mapM(M* m) {
   if (m->block != 0) return true;
-  size_t bytes = kG0Stack + roundUp(config_.tls_below, kOsPage) + kBlock;
+  size_t bytes = machineBytes();
   Addr at = os::reserve(bytes, 0);
   if (at == 0) return false;
   if (!os::commit(at, bytes)) {
@@ -108,13 +119,14 @@ bool Sched::mapM(M* m) {
   block[6] = canary_[1];
   m->block = at;
   m->fs = m->fs_now = reinterpret_cast<uintptr_t>(block);
-  slotAt(m->fs) = {m, nullptr, nullptr};
+  show(m->fs, m, nullptr);
   return true;
 }
 
 bool Sched::startThread(M* m) {
   if (!mapM(m)) return false;
-  uint64_t open = config_.stop_signal == 0 ? 0 : uint64_t{1} << (config_.stop_signal - 1);
+  uint64_t open = kSynchronous;
+  if (config_.stop_signal != 0) open |= uint64_t{1} << (config_.stop_signal - 1);
   return os::startThread(
       {m->block + kG0Stack, reinterpret_cast<void*>(m->fs), &m->tid, mMain, m, ~open});
 }
@@ -252,6 +264,10 @@ void Sched::putDead(M* m, G* g) {
     dead_gs_ = d;
     dead_count_++;
   }
+}
+
+Totals Sched::totals() const {
+  return {next_id_.loadRelaxed(), ms_.made(), retakes_.loadRelaxed(), handoffs_.loadRelaxed()};
 }
 
 Counts Sched::counts() {

@@ -47,6 +47,7 @@ struct Config {
   uint32_t procs = 0;  // 0: os::usableCpus()
   int stop_signal = 0;  // 0: the world cannot be stopped; its handler calls onStopSignal
   bool sysmon = true;
+  bool fast_caches = true;  // malloc may use an M's mcache unasked
   size_t tls_below = 16384;  // room below an M's thread pointer for the process's static TLS
   StackSource stacks;
   Hooks hooks;
@@ -62,6 +63,11 @@ struct Spawn {
 
 struct Counts {
   uint64_t ms, gs, retakes, parked_ms, handoffs;
+};
+
+// Since the start: Gs begun (the first included), Ms made, Ps taken by sysmon, Ps handed on.
+struct Totals {
+  uint64_t gs, ms, retakes, handoffs;
 };
 
 // Of a thread that is no M: it holds, or is about to take, a bucket's lock.
@@ -114,7 +120,12 @@ class Sched {
   void norunEnd();
   void onStopSignal(void* ucontext);  // in the handler of stop_signal, on any M
 
+  // In the child of fork, on the surviving thread: the scheduler is as it was before start(), and
+  // the thread goes on as an ordinary one. [any]
+  void forkChild();
+
   Counts counts();
+  Totals totals() const;  // [any] and in a signal handler: takes no lock
   bool valid();  // [any] the invariants of what mu_ guards
 
  private:
@@ -143,6 +154,7 @@ class Sched {
   G* getG(M* m, const Spawn& what);
   void putDead(M* m, G* g);
   M* makeM() GRAFT_REQUIRES(mu_);
+  size_t machineBytes() const;
   bool mapM(M* m);
   bool startThread(M* m);
   static void mainG0(void* m);
@@ -150,6 +162,7 @@ class Sched {
 
   // schedule.cc
   [[noreturn]] void loop(M* m);
+  void show(uintptr_t fs, M* m, G* g);
   void execute(M* m, G* g, bool inherited);
   G* findRunnable(M* m, bool& inherited);
   G* findLocal(M* m, bool& inherited);

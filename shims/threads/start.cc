@@ -1,0 +1,108 @@
+// When and how threads become Gs; see threads.h. Runs on the program's main thread (or the one that
+// survived a fork), in its first pthread_create, outside signal handlers: it calls libc. A refusal
+// is said once and holds for the life of the process.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "core/os/message.h"
+#include "shims/glibc/facts.h"
+#include "shims/sync/sync.h"
+#include "shims/threads/life.h"
+#include "shims/threads/rules.h"
+#include "shims/threads/threads.h"
+
+namespace graft::shims {
+
+using runtime::rt;
+
+extern "C" {
+thread_local constinit Thread graft_thread{};
+}
+
+namespace {
+
+os::Mutex start_lock;
+constinit glibc::ThreadBlock main_block{};
+
+bool refuse(const char* why) {
+  rt.why_no_gs = why;
+  base::Line line;
+  os::say(line.str("graft: threads stay kernel threads: ").str(why).nl());
+  return false;
+}
+
+// Threads that libc or the program made before; they may wait in the kernel on what Gs wake.
+bool otherThreads() {
+  long fd = os::sys(SYS_openat, AT_FDCWD, os::arg("/proc/self/task"), O_RDONLY | O_DIRECTORY, 0);
+  if (os::failed(fd)) return true;
+  char entries[1024];
+  long n = os::sys(SYS_getdents64, fd, os::arg(entries), sizeof entries);
+  os::sys(SYS_close, fd);
+  long count = 0;
+  for (long at = 0; at < n; count++) {
+    uint16_t size;
+    base::copyBytes(&size, entries + at + 16, sizeof size);
+    at += size;
+  }
+  return count > (rt.scavenger.running() ? 4 : 3);  // with "." and ".."
+}
+
+void adoptedEnded(glibc::ThreadBlock* b) { endThread(threadOf(b->fs_base)); }
+
+// The calling thread becomes one of ours, unless it is (in the child of a G's fork).
+const char* adoptSelf() {
+  Thread& t = graft_thread;
+  if (t.ours()) {
+    glibc::markThreaded();
+    return nullptr;
+  }
+  if (!glibc::adopt(&main_block)) return "the main thread's stack is not known";
+  if (!glibc::catchExit(&main_block, adoptedEnded)) {
+    return "pthread_exit of the main thread could not be caught";
+  }
+  t.block = &main_block;
+  t.tid = static_cast<uint32_t>(os::gettid());
+  return nullptr;
+}
+
+bool start() {
+  if (rt.why_no_gs[0] != '\0') return false;
+  if (os::gettid() != os::getpid()) return false;  // a thread of libc's own: not now
+  if (const char* why = ruleAgainst()) return refuse(why);
+  if (!glibc::calibrate()) return refuse(glibc::whyNotCalibrated());
+  if (const char* why = adoptSelf()) return refuse(why);
+  glibc::unregisterRseq();
+  readDefaultAttr();
+  if (otherThreads()) kernel_waiters.fetchAddAcqRel(1);
+  sched::Config config;
+  config.tls_below = glibc::staticTlsBelow();
+  config.hooks.dead = onDead;
+  if (!rt.startScheduler(config)) return refuse("no memory for the scheduler");
+  sched::currentG()->user = &graft_thread;
+  graft_thread.g = sched::currentG();
+  return true;
+}
+
+}  // namespace
+
+bool startThreads() {
+  if (rt.sched.on()) return onG();
+  if (!rt.on() || base::options.threads.get() != base::Threads::kMToN) return false;
+  os::Lock lock(start_lock);
+  return rt.sched.on() ? onG() : start();
+}
+
+void forkChildThreads() {
+  start_lock.reset();
+  resetLife();
+  Thread& t = graft_thread;
+  glibc::resetAfterFork(t.ours() ? t.block : nullptr);
+  if (!t.ours()) return;
+  t.tid = static_cast<uint32_t>(os::gettid());
+  t.g = nullptr;
+  t.joins.storeRelaxed(0);
+  t.state.storeRelaxed(t.state.loadRelaxed() & Thread::kDetached);
+}
+
+}  // namespace graft::shims
