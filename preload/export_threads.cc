@@ -1,14 +1,13 @@
 // The exported functions of pthread.h, threads.h, sched.h and unistd.h that concern whole threads:
 // each asks whether the thread is a G and goes to shims/threads, or else to libc's own function.
 // Any thread of the program in user code.
-#include <dlfcn.h>
 #include <errno.h>
 #include <sched.h>
 #include <threads.h>
 #include <unistd.h>
 
-#include "preload/process.h"
 #include "shims/sync/sync.h"
+#include "shims/threads/real.h"
 #include "shims/threads/threads.h"
 
 #define GRAFT_EXPORT extern "C" [[gnu::visibility("default")]]
@@ -17,23 +16,11 @@ using namespace graft;  // the exported names live in the global namespace
 using runtime::rt;
 using shims::Join;
 using shims::onG;
+using shims::realThreads;
 using shims::Thread;
 using shims::threadOf;
 
 namespace {
-
-struct Real {
-#define REAL(name) decltype(&::name) name = nullptr;
-#include "preload/threads.def"
-#undef REAL
-  bool resolved = false;
-};
-constinit Real real_functions{};
-
-const Real& real() {
-  if (__builtin_expect(!real_functions.resolved, 0)) preload::resolveThreads();
-  return real_functions;
-}
 
 int toC11(int error) {
   switch (error) {
@@ -54,68 +41,54 @@ int withErrno(int error) {
 
 }  // namespace
 
-namespace graft::preload {
-
-void resolveThreads() {
-#define REAL(name)                                                               \
-  __atomic_store_n(&real_functions.name,                                         \
-                   reinterpret_cast<decltype(&::name)>(dlsym(RTLD_NEXT, #name)), \
-                   __ATOMIC_RELEASE);
-#include "preload/threads.def"
-#undef REAL
-  __atomic_store_n(&real_functions.resolved, true, __ATOMIC_RELEASE);
-}
-
-}  // namespace graft::preload
-
 // --- Life
 
 GRAFT_EXPORT int pthread_create(pthread_t* out, const pthread_attr_t* attr, void* (*fn)(void*),
                                 void* arg) {
   if (shims::startThreads()) return shims::createThread(out, attr, fn, arg);
-  return real().pthread_create(out, attr, fn, arg);
+  return realThreads().pthread_create(out, attr, fn, arg);
 }
 GRAFT_EXPORT int pthread_join(pthread_t t, void** result) {
   Thread& r = threadOf(t);
   if (r.ours()) return shims::joinThread(r, result, Join::kWait, {});
-  return real().pthread_join(t, result);
+  return realThreads().pthread_join(t, result);
 }
 GRAFT_EXPORT int pthread_tryjoin_np(pthread_t t, void** result) {
   Thread& r = threadOf(t);
   if (r.ours()) return shims::joinThread(r, result, Join::kTry, {});
-  return real().pthread_tryjoin_np(t, result);
+  return realThreads().pthread_tryjoin_np(t, result);
 }
 GRAFT_EXPORT int pthread_timedjoin_np(pthread_t t, void** result, const timespec* at) {
   Thread& r = threadOf(t);
   if (r.ours()) return shims::joinThread(r, result, Join::kWait, {at, CLOCK_REALTIME});
-  return real().pthread_timedjoin_np(t, result, at);
+  return realThreads().pthread_timedjoin_np(t, result, at);
 }
 GRAFT_EXPORT int pthread_clockjoin_np(pthread_t t, void** result, clockid_t clock,
                                       const timespec* at) {
   Thread& r = threadOf(t);
   if (r.ours()) return shims::joinThread(r, result, Join::kWait, {at, clock});
-  return real().pthread_clockjoin_np(t, result, clock, at);
+  return realThreads().pthread_clockjoin_np(t, result, clock, at);
 }
 GRAFT_EXPORT int pthread_detach(pthread_t t) {
   Thread& r = threadOf(t);
-  return r.ours() ? shims::detachThread(r) : real().pthread_detach(t);
+  return r.ours() ? shims::detachThread(r) : realThreads().pthread_detach(t);
 }
 
 GRAFT_EXPORT int thrd_create(thrd_t* out, thrd_start_t fn, void* arg) {
-  if (!shims::startThreads()) return real().thrd_create(out, fn, arg);
+  if (!shims::startThreads()) return realThreads().thrd_create(out, fn, arg);
   // An int is returned where a pointer's lower half is, and thrd_join reads just that.
   auto* body = reinterpret_cast<void* (*)(void*)>(reinterpret_cast<void*>(fn));
   return toC11(shims::createThread(out, nullptr, body, arg));
 }
 GRAFT_EXPORT int thrd_join(thrd_t t, int* result) {
-  if (!threadOf(t).ours()) return real().thrd_join(t, result);
+  if (!threadOf(t).ours()) return realThreads().thrd_join(t, result);
   void* got = nullptr;
   int error = pthread_join(t, &got);
   if (error == 0 && result != nullptr) *result = static_cast<int>(reinterpret_cast<intptr_t>(got));
   return toC11(error);
 }
 GRAFT_EXPORT int thrd_detach(thrd_t t) {
-  return threadOf(t).ours() ? toC11(pthread_detach(t)) : real().thrd_detach(t);
+  return threadOf(t).ours() ? toC11(pthread_detach(t)) : realThreads().thrd_detach(t);
 }
 
 // --- Attributes
@@ -123,10 +96,10 @@ GRAFT_EXPORT int thrd_detach(thrd_t t) {
 GRAFT_EXPORT int pthread_getattr_np(pthread_t t, pthread_attr_t* out) {
   Thread& r = threadOf(t);
   bool made = r.ours() && r.block->kind == glibc::BlockKind::kThread;
-  return made ? shims::describeThread(r, out) : real().pthread_getattr_np(t, out);
+  return made ? shims::describeThread(r, out) : realThreads().pthread_getattr_np(t, out);
 }
 GRAFT_EXPORT int pthread_setattr_default_np(const pthread_attr_t* attr) {
-  int error = real().pthread_setattr_default_np(attr);
+  int error = realThreads().pthread_setattr_default_np(attr);
   if (error == 0 && rt.sched.on()) shims::readDefaultAttr();
   return error;
 }
@@ -148,27 +121,27 @@ GRAFT_EXPORT void thrd_yield() { sched_yield(); }
 
 GRAFT_EXPORT int clock_nanosleep(clockid_t clock, int flags, const timespec* time, timespec* left) {
   if (!onG() || !shims::clockSupported(clock)) {
-    return real().clock_nanosleep(clock, flags, time, left);
+    return realThreads().clock_nanosleep(clock, flags, time, left);
   }
   return shims::sleepFor(clock, flags, time, left);
 }
 GRAFT_EXPORT int nanosleep(const timespec* time, timespec* left) {
-  if (!onG()) return real().nanosleep(time, left);
+  if (!onG()) return realThreads().nanosleep(time, left);
   return withErrno(shims::sleepFor(CLOCK_MONOTONIC, 0, time, left));
 }
 GRAFT_EXPORT int usleep(useconds_t us) {
-  if (!onG()) return real().usleep(us);
+  if (!onG()) return realThreads().usleep(us);
   timespec t{static_cast<time_t>(us / 1'000'000), static_cast<long>(us % 1'000'000) * 1000};
   return withErrno(shims::sleepFor(CLOCK_MONOTONIC, 0, &t, nullptr));
 }
 GRAFT_EXPORT unsigned sleep(unsigned seconds) {
-  if (!onG()) return real().sleep(seconds);
+  if (!onG()) return realThreads().sleep(seconds);
   timespec t{static_cast<time_t>(seconds), 0}, left{};
   if (shims::sleepFor(CLOCK_MONOTONIC, 0, &t, &left) == 0) return 0;
   return static_cast<unsigned>(left.tv_sec + (left.tv_nsec >= 500'000'000 ? 1 : 0));
 }
 GRAFT_EXPORT int thrd_sleep(const timespec* time, timespec* left) {
-  if (!onG()) return real().thrd_sleep(time, left);
+  if (!onG()) return realThreads().thrd_sleep(time, left);
   int error = shims::sleepFor(CLOCK_REALTIME, 0, time, left);
   if (error == 0) return 0;
   return error == EINTR ? -1 : -2;

@@ -7,7 +7,5 @@ namespace graft::preload {
 void resolveProcess();
 // The same for the synchronisation functions (export_sync.cc).
 void resolveSync();
-// The same for threads (export_threads.cc).
-void resolveThreads();
 
 }  // namespace graft::preload

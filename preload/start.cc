@@ -13,6 +13,7 @@
 #include "preload/real.h"
 #include "shims/facts.h"
 #include "shims/start.h"
+#include "shims/threads/real.h"
 #include "shims/threads/threads.h"
 
 extern "C" {
@@ -122,7 +123,7 @@ __attribute__((constructor)) void startUp() {
   preload::initDl();
   preload::resolveProcess();
   preload::resolveSync();
-  preload::resolveThreads();
+  shims::resolveRealThreads();
   if (on) pthread_atfork(prepare, parent, child);
   if (!base::options.child) forgetPreload();
   rt.sayVerbose();

@@ -43,7 +43,7 @@ void Runtime::writeSummary() {
   out.str(", \"procs\": ").udec(sched.procs()).str(", \"gs\": ").udec(t.gs);
   out.str(", \"ms\": ").udec(t.ms).str(", \"retakes\": ").udec(t.retakes);
   out.str(", \"handoffs\": ").udec(t.handoffs);
-  out.str("}}},\n");
+  out.str("}},\n");
   int fd = os::openOutput(pattern, false);
   if (fd < 0) return;
   os::writeAll(fd, out.data(), out.size());

@@ -33,6 +33,7 @@ struct M {
   void* stop_context = nullptr;  // where it stands still: a ucontext, or null: stop_sp
   void* stop_sp = nullptr;
   StopPoint<base::RealAtom> stop;
+  KernelState kernel;  // what the kernel thread has
 
   // Immutable once it runs.
   uint32_t index = 0;

@@ -20,11 +20,12 @@ M* Sched::enter() {
 void Sched::leave(M* m) {
   m->p->word.leave(m->held);
   base::delayPoint();
-  if (__builtin_expect(m->stop.leave(noStep), 0)) standStill(m, nullptr);
+  if (__builtin_expect(m->stop.leave(noStep), 0)) leaveRequested(m);
 }
 
 void Sched::switchToG0(M* m, void (*left)(M*, G*)) {
   m->left = left;
+  if (__builtin_expect(m->g->handlers != 0, 0)) readMask(m, m->g);
   os::graft_switch(&m->g->ctx, &m->g0);
 }
 

@@ -4,8 +4,6 @@
 // block.
 #include "core/sched/sched.h"
 
-#include <signal.h>
-
 #include "core/os/clock.h"
 #include "core/os/cpu.h"
 #include "core/sched/sysmon.h"
@@ -17,11 +15,6 @@ constexpr size_t kG0Stack = 32_KiB;
 constexpr size_t kBlock = 4_KiB;
 constexpr uint32_t kDeadPerP = 64;
 constexpr uint32_t kDeadWithStack = 1024;
-
-// What an instruction of the program's raises on the M that runs it stays open.
-constexpr uint64_t bit(int signal) { return uint64_t{1} << (signal - 1); }
-constexpr uint64_t kSynchronous =
-    bit(SIGSEGV) | bit(SIGBUS) | bit(SIGFPE) | bit(SIGILL) | bit(SIGTRAP) | bit(SIGSYS);
 
 uint64_t fsWord(size_t offset) {
   uint64_t v;
@@ -57,6 +50,8 @@ bool Sched::start(const Config& config) {
   g->state.set(GState::kRunning);
   g->m = m;
   m->g = g;
+  readKernelState(g->kernel);
+  m->kernel.take(g->kernel);
   for (uint32_t i = procs_; i-- > 0;) idlePut(&ps_[i]);
   acquireP(m, idleGet());
   show(g->ctx.fs, m, g);
@@ -125,10 +120,9 @@ bool Sched::mapM(M* m) {
 
 bool Sched::startThread(M* m) {
   if (!mapM(m)) return false;
-  uint64_t open = kSynchronous;
-  if (config_.stop_signal != 0) open |= uint64_t{1} << (config_.stop_signal - 1);
+  m->kernel.blocked.storeRelaxed(idleMask());
   return os::startThread(
-      {m->block + kG0Stack, reinterpret_cast<void*>(m->fs), &m->tid, mMain, m, ~open});
+      {m->block + kG0Stack, reinterpret_cast<void*>(m->fs), &m->tid, mMain, m, idleMask()});
 }
 
 G* Sched::spawn(const Spawn& what) {
@@ -139,10 +133,16 @@ G* Sched::spawn(const Spawn& what) {
     g->arg = what.arg;
     g->user = what.user;
     g->norun = 0;
+    g->handlers = 0;
+    g->signals.storeRelaxed(0);
+    g->kernel.take({});
+    g->kernel.blocked.storeRelaxed(what.blocked != nullptr ? *what.blocked
+                                                           : m->g->kernel.blocked.loadRelaxed());
     g->id = next_id_.fetchAddRelaxed(1);
     os::makeContext(&g->ctx, g->stack.low, g->stack.size, gMain, g);
     g->ctx.fs = g->stack.fs;
     g->state.set(GState::kRunnable);
+    if (what.out != nullptr) *what.out = g;
     put(m, g, true);
   }
   leave(m);

@@ -40,6 +40,8 @@ struct Hooks {
   void (*dead)(Sched& s, M* m, G* g) = nullptr;  // [g0] g has left its stack for good
   // Nothing can run and nothing will: no lock held, on g0 of the last M to go to sleep.
   void (*deadlock)(Sched& s) = nullptr;
+  // Null: signals are not looked after. g, running in user code, has something in g->signals.
+  void (*signals)(G* g) = nullptr;
   bool (*expectsEvents)() = nullptr;  // something outside may still ready a G: no deadlock
 };
 
@@ -59,6 +61,8 @@ struct Spawn {
   void* user = nullptr;
   size_t stack_size = 0;  // from the StackSource, unless
   Stack stack{};  // this one has a size: the caller's
+  G** out = nullptr;  // gets the G before it runs
+  const uint64_t* blocked = nullptr;  // null: the caller's signal mask
 };
 
 struct Counts {
@@ -124,6 +128,15 @@ class Sched {
   // the thread goes on as an ordinary one. [any]
   void forkChild();
 
+  // --- Signals of the program (signals.cc)
+  // In a handler. True: it interrupted runtime code, and the signal will come again. frame_mask:
+  // the mask that the kernel puts back when the handler returns.
+  bool postpone(int signal, void* info, uint64_t* frame_mask);
+  // [any] g->signals was set: makes g look, by ending its wait or by the signal `kick` to its M.
+  void nudge(G* g, int kick);
+  void onKick();  // in the handler of `kick`, on any M
+  static void readKernelState(KernelState& out);  // of the calling kernel thread
+
   Counts counts();
   Totals totals() const;  // [any] and in a signal handler: takes no lock
   bool valid();  // [any] the invariants of what mu_ guards
@@ -131,6 +144,13 @@ class Sched {
  private:
   friend struct SchedPeer;  // tests
   friend class Sysmon;
+
+  // signals.cc
+  uint64_t idleMask() const;
+  static void takeKernelState(M* m, const KernelState& want);
+  void blockSignals(M* m);
+  [[gnu::noinline, gnu::cold]] void readMask(M* m, G* g);
+  [[gnu::noinline]] void leaveRequested(M* m);
 
   // park.cc
   M* enter();

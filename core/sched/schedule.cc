@@ -54,6 +54,10 @@ void Sched::execute(M* m, G* g, bool inherited) {
   g->state.set(GState::kRunning);
   uintptr_t fs = g->ctx.fs != 0 ? g->ctx.fs : m->fs;
   show(fs, m, g);
+  if (config_.hooks.signals != nullptr) {
+    if (__builtin_expect(!m->kernel.same(g->kernel), 0)) takeKernelState(m, g->kernel);
+    if (__builtin_expect(g->signals.loadRelaxed() != 0, 0)) m->stop.request();
+  }
   os::Context to{g->ctx.sp, fs == m->fs_now ? 0 : fs};
   m->fs_now = fs;
   os::graft_switch(&m->g0, &to);

@@ -26,6 +26,7 @@ void Sched::unlockThread() {
 
 // The wired G does not run: its M waits until somebody brings a P.
 void Sched::stopLockedM(M* m) {
+  blockSignals(m);
   if (m->p != nullptr) handOffP(releaseP(m));
   bool dead;
   {

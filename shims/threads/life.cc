@@ -8,9 +8,11 @@
 // about it is answered with ESRCH.
 #include <errno.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "shims/threads/life.h"
+#include "shims/threads/signals.h"
 
 namespace graft::shims {
 
@@ -27,6 +29,8 @@ constinit base::Atomic<uint32_t> live{1};
 struct Wanted {
   glibc::ThreadSpec spec;
   bool detached = false;
+  bool masked = false;  // pthread_attr_setsigmask_np
+  uint64_t blocked = 0;
 };
 constinit Wanted defaults{};
 
@@ -41,6 +45,9 @@ void read(const pthread_attr_t& attr, Wanted& out) {
   bool user_stack = reinterpret_cast<uintptr_t>(low) + size != 0;
   out.spec.user_stack = user_stack ? low : nullptr;
   out.spec.stack_size = size != 0 ? size : defaults.spec.stack_size;
+  sigset_t mask;
+  out.masked = pthread_attr_getsigmask_np(&attr, &mask) == 0;
+  if (out.masked) base::copyBytes(&out.blocked, &mask, sizeof out.blocked);
   out.detached = detach == PTHREAD_CREATE_DETACHED;
 }
 
@@ -81,6 +88,8 @@ int createThread(pthread_t* out, const pthread_attr_t* attr, void* (*fn)(void*),
   sched::Spawn what;
   what.entry = run;
   what.arg = what.user = &t;
+  if (w.masked) what.blocked = &w.blocked;
+  what.out = &t.g;
   what.stack = {reinterpret_cast<void*>(b->stack_low), b->stack_high - b->stack_low, b->fs_base, b};
   live.fetchAddRelaxed(1);
   *out = b->thread();
@@ -99,6 +108,7 @@ void endThread(Thread& t) {
 
 void onDead(sched::Sched& s, sched::M* m, sched::G* g) {
   Thread& t = *static_cast<Thread*>(g->user);
+  if (g->signals.loadRelaxed() != 0) forgetSignals(g);
   uint32_t was = t.state.fetchOrAcqRel(Thread::kEnded);
   if ((was & Thread::kDetached) != 0) return releaseBlock(t);
   if ((was & Thread::kJoining) == 0) return;

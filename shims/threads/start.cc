@@ -10,6 +10,7 @@
 #include "shims/sync/sync.h"
 #include "shims/threads/life.h"
 #include "shims/threads/rules.h"
+#include "shims/threads/signals.h"
 #include "shims/threads/threads.h"
 
 namespace graft::shims {
@@ -78,9 +79,11 @@ bool start() {
   sched::Config config;
   config.tls_below = glibc::staticTlsBelow();
   config.hooks.dead = onDead;
+  startSignals(config);
   if (!rt.startScheduler(config)) return refuse("no memory for the scheduler");
   sched::currentG()->user = &graft_thread;
   graft_thread.g = sched::currentG();
+  startSignalThread();
   return true;
 }
 
@@ -96,6 +99,7 @@ bool startThreads() {
 void forkChildThreads() {
   start_lock.reset();
   resetLife();
+  forkChildSignals();
   Thread& t = graft_thread;
   glibc::resetAfterFork(t.ours() ? t.block : nullptr);
   if (!t.ours()) return;

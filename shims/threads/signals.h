@@ -1,0 +1,41 @@
+// The program's signals while its threads are Gs.
+//
+//   process-directed   the kernel gives it to an M that runs a G which has it unblocked; when there
+//                      is none, graft's signal thread takes it (sigtimedwait) and passes it on to a
+//                      G, the main one first
+//   to one thread      pthread_kill, tgkill: kept in a table until that G takes it
+//   handler            ours is installed with the kernel; it calls the program's unless runtime
+//   code
+//                      was interrupted (Sched::postpone)
+//
+// A G takes what was sent to it by sending it again to the kernel thread that it runs on, so
+// queues, masks, siginfo and SA_RESTART stay the kernel's business. A G that waits in the parking
+// lot or sleeps is woken for it, and its wait ends as one that a signal interrupted.
+//
+// With GRAFT_THREADS=1:1 nothing of this is in use. Any thread of the program in user code.
+#pragma once
+
+#include <signal.h>
+
+#include "shims/threads/threads.h"
+
+namespace graft::shims {
+
+// Whether handlers go through ours: decided once, by the option.
+bool watchesSignals();
+
+int setHandler(int signal, const struct sigaction* act, struct sigaction* old);
+int changeMask(int how, const sigset_t* set, sigset_t* old);  // 0 or an error number
+int setAltStack(const stack_t* want, stack_t* old);  // as sigaltstack
+int sendTo(Thread& t, int signal, siginfo_t* info);  // 0 or an error number
+// Before a call of the kernel's that takes signals of the calling thread.
+void takeOwn();
+
+// For the scheduler: hooks, the two signals that make an M look, and the signal thread.
+void startSignals(sched::Config& config);
+void startSignalThread();
+void forkChildSignals();
+// The G is gone: what was sent to it is dropped. On g0.
+void forgetSignals(sched::G* g);
+
+}  // namespace graft::shims
