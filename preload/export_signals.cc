@@ -88,21 +88,27 @@ GRAFT_EXPORT int pthread_cancel(pthread_t t) {
   if (other && (r.state.loadAcquire() & Thread::kEnded) != 0) return 0;
   if (other && (r.state.loadAcquire() & Thread::kGone) != 0) return ESRCH;
   int error = realThreads().pthread_cancel(t);
-  if (!other || error != 0) return error;
+  if (!other || (error != 0 && error != ESRCH)) return error;
   siginfo_t info = fromSelf(kCancel, SI_TKILL);
   shims::sendTo(r, kCancel, &info);
   return 0;
 }
 
 GRAFT_EXPORT int sigwait(const sigset_t* set, int* signal) {
-  shims::takeOwn();
-  return realThreads().sigwait(set, signal);
+  shims::inSigwait(true);
+  int error = realThreads().sigwait(set, signal);
+  shims::inSigwait(false);
+  return error;
 }
 GRAFT_EXPORT int sigwaitinfo(const sigset_t* set, siginfo_t* info) {
-  shims::takeOwn();
-  return realThreads().sigwaitinfo(set, info);
+  shims::inSigwait(true);
+  int signal = realThreads().sigwaitinfo(set, info);
+  shims::inSigwait(false);
+  return signal;
 }
 GRAFT_EXPORT int sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec* time) {
-  shims::takeOwn();
-  return realThreads().sigtimedwait(set, info, time);
+  shims::inSigwait(true);
+  int signal = realThreads().sigtimedwait(set, info, time);
+  shims::inSigwait(false);
+  return signal;
 }

@@ -20,6 +20,7 @@ void Sched::forkChild() {
     if (block != 0 && fs - block >= bytes) os::release(block, bytes);
   }
   for (uint32_t i = 0; i < procs_; i++) ps_[i].timers.release();
+  sysmon_thread_.forget();
   gs_.release();
   ms_.release();
   pool_p_.release();

@@ -134,6 +134,7 @@ class Sched {
   bool postpone(int signal, void* info, uint64_t* frame_mask);
   // [any] g->signals was set: makes g look, by ending its wait or by the signal `kick` to its M.
   void nudge(G* g, int kick);
+  void nudgeRunning(G* g, int kick);  // only if it runs
   void onKick();  // in the handler of `kick`, on any M
   static void readKernelState(KernelState& out);  // of the calling kernel thread
 

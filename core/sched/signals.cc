@@ -78,7 +78,11 @@ bool Sched::postpone(int signal, void* info, uint64_t* frame_mask) {
   m->stop.request();
   *frame_mask |= signalBit(signal);
   m->kernel.blocked.storeRelaxed(*frame_mask);
-  os::sys(SYS_rt_sigqueueinfo, os::getpid(), signal, os::arg(info));
+  if (static_cast<const siginfo_t*>(info)->si_code == SI_TKILL) {
+    os::sys(SYS_rt_tgsigqueueinfo, os::getpid(), os::gettid(), signal, os::arg(info));
+  } else {
+    os::sys(SYS_rt_sigqueueinfo, os::getpid(), signal, os::arg(info));
+  }
   return true;
 }
 
@@ -98,12 +102,14 @@ void Sched::nudge(G* g, int kick) {
   switch (g->state.look()) {
     case GState::kParking:
     case GState::kParked: interrupt(g, g->wait.ticket.loadRelaxed()); break;
-    case GState::kRunning:
-      if (M* m = g->m)
-        os::sys(SYS_tgkill, os::getpid(), static_cast<int>(m->tid.loadRelaxed()), kick);
-      break;
-    default: break;
+    default: nudgeRunning(g, kick);
   }
+}
+
+void Sched::nudgeRunning(G* g, int kick) {
+  M* m = g->m;
+  if (g->state.look() != GState::kRunning || m == nullptr) return;
+  os::sys(SYS_tgkill, os::getpid(), static_cast<int>(m->tid.loadRelaxed()), kick);
 }
 
 }  // namespace graft::sched

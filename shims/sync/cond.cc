@@ -27,10 +27,22 @@ bool glibcs(sched::Sched& s, pthread_cond_t* c) {
   return (refsOf(c).loadRelaxed() & Cond::kShared) != 0;
 }
 
+// A signal handler that ran does not end the wait, as in glibc; a cancellation does.
+class CondWaits : public Waits {
+ public:
+  using Waits::Waits;
+  WaitResult wait(const Word& word, uint32_t expected, const Deadline& until) {
+    for (;;) {
+      WaitResult r = Waits::wait(word, expected, until);
+      if (r != WaitResult::kInterrupted || glibc::cancelPending()) return r;
+    }
+  }
+};
+
 int wait(sched::Sched& s, pthread_cond_t* c, pthread_mutex_t* m, const Deadline& until) {
   pthread_testcancel();
   Cond cond = condOf(c);
-  Waits waits(s);
+  CondWaits waits(s);
   int error = 0;
   WaitResult r = cond.wait(waits, until, [&] { return (error = mutexUnlockForWait(s, m)) == 0; });
   if (error != 0) return error;

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "shims/glibc/own_tid.h"
 #include "shims/threads/life.h"
 #include "shims/threads/signals.h"
 
@@ -21,6 +22,7 @@ using runtime::rt;
 namespace {
 
 constexpr uint32_t kFirstTid = 0x10000000;  // above every kernel's, below FUTEX_OWNER_DIED
+constexpr int kPatience = 20;  // yields before a thread cannot be created
 constexpr uint32_t kTids = 0x10000000;
 
 constinit base::Atomic<uint32_t> next_tid{0};
@@ -79,7 +81,13 @@ int createThread(pthread_t* out, const pthread_attr_t* attr, void* (*fn)(void*),
   w.spec.arg = arg;
   w.spec.tid = kFirstTid + next_tid.fetchAddRelaxed(1) % kTids;
   glibc::ThreadBlock* b;
-  if (int error = glibc::create(w.spec, &b)) return error;
+  int error = glibc::create(w.spec, &b);
+  // Threads that are done, or soon will be, may still sit on memory: let them go on.
+  for (int i = 0; error == EAGAIN && i < kPatience; i++) {
+    rt.sched.yield();
+    error = glibc::create(w.spec, &b);
+  }
+  if (error != 0) return error;
   Thread& t = threadOf(b->fs_base);
   t.block = b;
   t.tid = w.spec.tid;
@@ -127,7 +135,8 @@ int joinThread(Thread& t, void** result, Join how, const Deadline& until) {
   if ((s & (Thread::kDetached | Thread::kJoining)) != 0) return EINVAL;
   if (how == Join::kTry && (s & Thread::kEnded) == 0) return EBUSY;
   uintptr_t me = os::threadPointer(), other = t.block->fs_base;
-  if (other == me || t.joins.loadRelaxed() == me) return EDEADLK;
+  bool circle = t.joins.loadRelaxed() == me && !glibc::cancelAsked(other);
+  if (other == me || circle) return EDEADLK;
   if (until.at != nullptr && (!clockSupported(until.clock) || !until.valid())) return EINVAL;
   for (;;) {
     pthread_testcancel();

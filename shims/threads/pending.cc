@@ -109,10 +109,15 @@ void takeAll(sched::G* g, uint64_t among) {
   }
 }
 
+bool waitsForSignals(const sched::G& g) {
+  auto* t = static_cast<const Thread*>(g.user);
+  return t != nullptr && t->in_sigwait.loadRelaxed() != 0;
+}
+
 void onSignals(sched::G* g) {
   uint64_t blocked = 0;
   os::sys(SYS_rt_sigprocmask, SIG_BLOCK, 0, os::arg(&blocked), 8);
-  takeAll(g, ~blocked);
+  takeAll(g, waitsForSignals(*g) ? ~uint64_t{0} : ~blocked);
 }
 
 void kicked(int, siginfo_t*, void*) { rt.sched.onKick(); }
@@ -185,7 +190,7 @@ void nudgeAll() GRAFT_NO_LOCK_ANALYSIS {
       g = p.g;
       signal = p.signal;
     }
-    if (g != nullptr && opens(*g, signal)) rt.sched.nudge(g, kickFor(signal));
+    if (g != nullptr && (opens(*g, signal) || waitsForSignals(*g))) rt.sched.nudge(g, kickFor(signal));
   }
 }
 
@@ -252,15 +257,23 @@ int sendTo(Thread& t, int signal, siginfo_t* info) {
   if (g == sched::currentG()) {
     onSignals(g);
   } else {
-    rt.sched.nudge(g, opens(*g, signal) ? kickFor(signal) : kKick);
+    if (opens(*g, signal)) {
+      rt.sched.nudge(g, kickFor(signal));
+    } else {
+      // Blocked as far as we know: a thread in sigsuspend and the like is in the kernel.
+      rt.sched.nudgeRunning(g, kKick);
+    }
     lookAgain();
   }
   return 0;
 }
 
-void takeOwn() {
-  if (onG() && sched::currentG()->signals.loadAcquire() != 0)
-    takeAll(sched::currentG(), ~uint64_t{0});
+void inSigwait(bool now) {
+  if (!onG()) return;
+  graft_thread.in_sigwait.storeSeqCst(now ? 1 : 0);
+  if (!now) return;
+  sched::G* g = sched::currentG();
+  if (g->signals.loadAcquire() != 0) takeAll(g, ~uint64_t{0});
 }
 
 void startSignals(sched::Config& config) {
@@ -273,13 +286,13 @@ void startSignals(sched::Config& config) {
   realThreads().sigaction(kKickRestart, &kick, nullptr);
 }
 
-void startSignalThread() { signal_thread.start(takeForProcess, nullptr); }
+void startSignalThread() { signal_thread.startWithTls(takeForProcess, nullptr, glibc::staticTlsBelow()); }
 
 void forkChildSignals() {
   table_lock.reset();
   for (Pending& p : table) p.g = nullptr;
   count.storeRelaxed(0);
-  signal_thread.tid.storeRelaxed(0);
+  signal_thread.forget();
 }
 
 void forgetSignals(sched::G* g) {

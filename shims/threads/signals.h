@@ -28,8 +28,8 @@ int setHandler(int signal, const struct sigaction* act, struct sigaction* old);
 int changeMask(int how, const sigset_t* set, sigset_t* old);  // 0 or an error number
 int setAltStack(const stack_t* want, stack_t* old);  // as sigaltstack
 int sendTo(Thread& t, int signal, siginfo_t* info);  // 0 or an error number
-// Before a call of the kernel's that takes signals of the calling thread.
-void takeOwn();
+// Around a call of the kernel's that takes blocked signals of the calling thread.
+void inSigwait(bool now);
 
 // For the scheduler: hooks, the two signals that make an M look, and the signal thread.
 void startSignals(sched::Config& config);

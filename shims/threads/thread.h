@@ -21,6 +21,7 @@ struct Thread {
   sched::G* g;  // while it has not ended
   base::Atomic<uint32_t> state;
   uint32_t tid;  // as in glibc's block: stays the same for life
+  base::Atomic<uint32_t> in_sigwait;  // takes blocked signals, too
   uint32_t never;  // sleepers wait for it to change, which it does not
   base::Atomic<uintptr_t> joins;  // the thread that this one waits for
   char name[16];
