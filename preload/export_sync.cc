@@ -1,179 +1,86 @@
-// The exported synchronisation functions of pthread.h, semaphore.h and threads.h: the uncontended
-// case of mutexes and spin locks inline, everything else one forward to shims/sync. init functions
-// and what only reads an object (sem_getvalue) stay glibc's: the layout is the same. Any thread of
-// the program; sem_post in its signal handlers.
-#include <errno.h>
-#include <threads.h>
+// The exported synchronisation functions of pthread.h, semaphore.h and threads.h. Each is one jump
+// through a table: to glibc's own function in a process whose threads are kernel threads, where
+// nothing but glibc's code ever touches the objects; to shims/sync (sync_gs.h) in one whose threads
+// are Gs. Which of the two is decided once, by the constructor or the first call that comes before
+// it, so before a second thread exists, and holds for the life of the process and of its forks:
+// the two do not understand each other's waiters.
+//
+// Any thread of the program, in its signal handlers where glibc's function may be called there.
+#include <dlfcn.h>
 
-#include "core/runtime/runtime.h"
-#include "shims/sync/mutex.h"
+#include "core/base/options.h"
+#include "preload/process.h"
+#include "preload/sync_gs.h"
+#include "shims/start.h"
 #include "shims/sync/real.h"
-#include "shims/sync/rwlock.h"
-#include "shims/sync/sem.h"
-#include "shims/sync/sync.h"
 
 #define GRAFT_EXPORT extern "C" [[gnu::visibility("default")]]
 
-using namespace graft;  // the exported names live in the global namespace
-using runtime::rt;
-using shims::Deadline;
-
+namespace graft::preload {
 namespace {
 
-int toC11(int error) {
-  switch (error) {
-    case 0: return thrd_success;
-    case ENOMEM: return thrd_nomem;
-    case ETIMEDOUT: return thrd_timedout;
-    case EBUSY: return thrd_busy;
-    default: return thrd_error;
-  }
-}
+// Whether this process wants its threads to be Gs.
+bool wantsGs() { return base::options.threads.get() == base::Threads::kMToN; }
 
-pthread_mutex_t* plain(mtx_t* m) { return reinterpret_cast<pthread_mutex_t*>(m); }
-pthread_cond_t* plain(cnd_t* c) { return reinterpret_cast<pthread_cond_t*>(c); }
+// What the table holds until it is filled.
+namespace first {
+
+#define SYNC(type, name, parameters, arguments) type name parameters;
+#define ALIAS(second, name)
+#include "preload/sync.def"
+#undef SYNC
+
+}  // namespace first
+
+struct Jumps {
+#define SYNC(type, name, parameters, arguments) type(*name) parameters = first::name;
+#include "preload/sync.def"
+#undef SYNC
+};
+constinit Jumps jumps;
+
+namespace first {
+
+#define SYNC(type, name, parameters, arguments) \
+  type name parameters {                        \
+    resolveSync();                              \
+    return jumps.name arguments;                \
+  }
+#include "preload/sync.def"
+#undef SYNC
+
+}  // namespace first
+
+// dlsym gives the default version of each, which for condition variables is the 48-byte one; or
+// the wrapper of a library that was preloaded after us.
+template <class F>
+void set(F*& jump, const char* name, F* for_gs) {
+  F* f = for_gs != nullptr ? for_gs : reinterpret_cast<F*>(dlsym(RTLD_NEXT, name));
+  __atomic_store_n(&jump, f, __ATOMIC_RELAXED);
+}
 
 }  // namespace
 
-// --- Mutexes
-
-GRAFT_EXPORT int pthread_mutex_lock(pthread_mutex_t* m) {
-  return __builtin_expect(shims::lockFast(m), 1) ? 0 : shims::mutexLock(rt.sched, m);
-}
-GRAFT_EXPORT int pthread_mutex_unlock(pthread_mutex_t* m) {
-  return __builtin_expect(shims::unlockFast(rt.sched, m), 1) ? 0 : shims::mutexUnlock(rt.sched, m);
-}
-GRAFT_EXPORT int pthread_mutex_trylock(pthread_mutex_t* m) {
-  return shims::lockFast(m) ? 0 : shims::mutexTryLock(rt.sched, m);
-}
-GRAFT_EXPORT int pthread_mutex_timedlock(pthread_mutex_t* m, const timespec* at) {
-  return shims::lockFast(m) ? 0 : shims::mutexTimedLock(rt.sched, m, {at, CLOCK_REALTIME});
-}
-GRAFT_EXPORT int pthread_mutex_clocklock(pthread_mutex_t* m, clockid_t clock, const timespec* at) {
-  return shims::mutexTimedLock(rt.sched, m, {at, clock});
-}
-GRAFT_EXPORT int __pthread_mutex_lock(pthread_mutex_t* m) { return pthread_mutex_lock(m); }
-GRAFT_EXPORT int __pthread_mutex_unlock(pthread_mutex_t* m) { return pthread_mutex_unlock(m); }
-GRAFT_EXPORT int __pthread_mutex_trylock(pthread_mutex_t* m) { return pthread_mutex_trylock(m); }
-
-GRAFT_EXPORT int mtx_lock(mtx_t* m) { return toC11(pthread_mutex_lock(plain(m))); }
-GRAFT_EXPORT int mtx_unlock(mtx_t* m) { return toC11(pthread_mutex_unlock(plain(m))); }
-GRAFT_EXPORT int mtx_trylock(mtx_t* m) { return toC11(pthread_mutex_trylock(plain(m))); }
-GRAFT_EXPORT int mtx_timedlock(mtx_t* m, const timespec* at) {
-  return toC11(pthread_mutex_timedlock(plain(m), at));
-}
-
-// --- Condition variables
-
-GRAFT_EXPORT int pthread_cond_wait(pthread_cond_t* c, pthread_mutex_t* m) {
-  return shims::condWait(rt.sched, c, m);
-}
-GRAFT_EXPORT int pthread_cond_timedwait(pthread_cond_t* c, pthread_mutex_t* m, const timespec* at) {
-  return shims::condTimedWait(rt.sched, c, m, {at, shims::kOwnClock});
-}
-GRAFT_EXPORT int pthread_cond_clockwait(pthread_cond_t* c, pthread_mutex_t* m, clockid_t clock,
-                                        const timespec* at) {
-  if (!shims::clockSupported(clock)) return EINVAL;
-  return shims::condTimedWait(rt.sched, c, m, {at, clock});
-}
-GRAFT_EXPORT int pthread_cond_signal(pthread_cond_t* c) {
-  return shims::condHasWaiters(c) ? shims::condSignal(rt.sched, c) : 0;
-}
-GRAFT_EXPORT int pthread_cond_broadcast(pthread_cond_t* c) {
-  return shims::condHasWaiters(c) ? shims::condBroadcast(rt.sched, c) : 0;
-}
-GRAFT_EXPORT int pthread_cond_destroy(pthread_cond_t* c) { return shims::condDestroy(rt.sched, c); }
-
-GRAFT_EXPORT int cnd_wait(cnd_t* c, mtx_t* m) {
-  return toC11(shims::condWait(rt.sched, plain(c), plain(m)));
-}
-GRAFT_EXPORT int cnd_timedwait(cnd_t* c, mtx_t* m, const timespec* at) {
-  return toC11(shims::condTimedWait(rt.sched, plain(c), plain(m), {at, shims::kOwnClock}));
-}
-GRAFT_EXPORT int cnd_signal(cnd_t* c) { return toC11(shims::condSignal(rt.sched, plain(c))); }
-GRAFT_EXPORT int cnd_broadcast(cnd_t* c) { return toC11(shims::condBroadcast(rt.sched, plain(c))); }
-GRAFT_EXPORT void cnd_destroy(cnd_t* c) { shims::condDestroy(rt.sched, plain(c)); }
-
-// --- Read-write locks
-
-GRAFT_EXPORT int pthread_rwlock_rdlock(pthread_rwlock_t* l) {
-  return shims::readLockFast(l) ? 0 : shims::readLock(rt.sched, l, {});
-}
-GRAFT_EXPORT int pthread_rwlock_wrlock(pthread_rwlock_t* l) {
-  return shims::writeLockFast(l) ? 0 : shims::writeLock(rt.sched, l, {});
-}
-GRAFT_EXPORT int pthread_rwlock_timedrdlock(pthread_rwlock_t* l, const timespec* at) {
-  return shims::readLock(rt.sched, l, {at, CLOCK_REALTIME});
-}
-GRAFT_EXPORT int pthread_rwlock_timedwrlock(pthread_rwlock_t* l, const timespec* at) {
-  return shims::writeLock(rt.sched, l, {at, CLOCK_REALTIME});
-}
-GRAFT_EXPORT int pthread_rwlock_clockrdlock(pthread_rwlock_t* l, clockid_t clock,
-                                            const timespec* at) {
-  return shims::readLock(rt.sched, l, {at, clock});
-}
-GRAFT_EXPORT int pthread_rwlock_clockwrlock(pthread_rwlock_t* l, clockid_t clock,
-                                            const timespec* at) {
-  return shims::writeLock(rt.sched, l, {at, clock});
-}
-GRAFT_EXPORT int pthread_rwlock_tryrdlock(pthread_rwlock_t* l) { return shims::tryReadLock(l); }
-GRAFT_EXPORT int pthread_rwlock_trywrlock(pthread_rwlock_t* l) { return shims::tryWriteLock(l); }
-GRAFT_EXPORT int pthread_rwlock_unlock(pthread_rwlock_t* l) { return shims::rwUnlock(rt.sched, l); }
-GRAFT_EXPORT int __pthread_rwlock_rdlock(pthread_rwlock_t* l) { return pthread_rwlock_rdlock(l); }
-GRAFT_EXPORT int __pthread_rwlock_wrlock(pthread_rwlock_t* l) { return pthread_rwlock_wrlock(l); }
-GRAFT_EXPORT int __pthread_rwlock_tryrdlock(pthread_rwlock_t* l) { return shims::tryReadLock(l); }
-GRAFT_EXPORT int __pthread_rwlock_trywrlock(pthread_rwlock_t* l) { return shims::tryWriteLock(l); }
-GRAFT_EXPORT int __pthread_rwlock_unlock(pthread_rwlock_t* l) { return pthread_rwlock_unlock(l); }
-
-// --- Semaphores
-
-GRAFT_EXPORT int sem_wait(sem_t* s) {
-  pthread_testcancel();
-  return shims::semTakeFast(s) ? 0 : shims::semWait(rt.sched, s, {});
-}
-GRAFT_EXPORT int sem_timedwait(sem_t* s, const timespec* at) {
-  return shims::semWait(rt.sched, s, {at, CLOCK_REALTIME});
-}
-GRAFT_EXPORT int sem_clockwait(sem_t* s, clockid_t clock, const timespec* at) {
-  return shims::semWait(rt.sched, s, {at, clock});
-}
-GRAFT_EXPORT int sem_trywait(sem_t* s) { return shims::semTakeFast(s) ? 0 : shims::semTryWait(s); }
-GRAFT_EXPORT int sem_post(sem_t* s) { return shims::semPost(rt.sched, s); }
-
-// --- Barriers, once, spin locks
-
-GRAFT_EXPORT int pthread_barrier_wait(pthread_barrier_t* b) {
-  return shims::barrierWait(rt.sched, b);
-}
-GRAFT_EXPORT int pthread_barrier_destroy(pthread_barrier_t* b) {
-  return shims::barrierDestroy(rt.sched, b);
-}
-
-GRAFT_EXPORT int pthread_once(pthread_once_t* control, void (*routine)()) {
-  if (__builtin_expect((__atomic_load_n(control, __ATOMIC_ACQUIRE) & 2) != 0, 1)) return 0;
-  return shims::once(rt.sched, control, routine);
-}
-GRAFT_EXPORT int __pthread_once(pthread_once_t* control, void (*routine)()) {
-  return pthread_once(control, routine);
-}
-GRAFT_EXPORT void call_once(once_flag* flag, void (*routine)()) {
-  pthread_once(reinterpret_cast<pthread_once_t*>(flag), routine);
-}
-
-// 1 free, anything below taken; init, destroy, trylock and unlock are glibc's.
-GRAFT_EXPORT int pthread_spin_lock(pthread_spinlock_t* l) {
-  if (__builtin_expect(__atomic_sub_fetch(l, 1, __ATOMIC_ACQUIRE) != 0, 0)) {
-    shims::spinLockSlow(rt.sched, l);
-  }
-  return 0;
-}
-
-namespace graft::preload {
-
-// dlsym may not be called with a lock of the loader's wanted elsewhere, nor in a signal handler.
+// Not for later: dlsym takes a lock of the loader's, which a thread in dlopen may hold that waits
+// for us, and must not be called in a signal handler.
 void resolveSync() {
-  glibc::findOwnTid();
-  shims::realSyncSlow();
+  bool gs = shims::startRuntime() && wantsGs();
+  if (gs) shims::findRealSync();
+#define SYNC(type, name, parameters, arguments) set(jumps.name, #name, gs ? gs::name : nullptr);
+#include "preload/sync.def"
+#undef SYNC
 }
 
 }  // namespace graft::preload
+
+using graft::preload::jumps;
+using graft::preload::RoutineOfOnce;
+
+#undef ALIAS
+#define SYNC(type, name, parameters, arguments) \
+  GRAFT_EXPORT type name parameters { return jumps.name arguments; }
+#define ALIAS(second, name) \
+  asm(".globl " #second "\n\t.type " #second ", @function\n\t.set " #second ", " #name);
+#include "preload/sync.def"
+#undef ALIAS
+#undef SYNC

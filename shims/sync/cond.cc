@@ -15,17 +15,7 @@ using Cond = CondWords<base::RealAtom>;
 Word& refsOf(pthread_cond_t* c) { return wordOf(c->__data.__wrefs); }
 Cond condOf(pthread_cond_t* c) { return Cond(wordOf(c->__data.__wseq.__value32.__low), refsOf(c)); }
 
-// Some thread of this process or of one that it was forked from was a G: from then on a condition
-// variable may hold what glibc's functions would not understand.
-constinit base::Atomic<bool> gs_were_here{false};
-
-bool glibcs(sched::Sched& s, pthread_cond_t* c) {
-  if (!gs_were_here.loadRelaxed()) {
-    if (!s.on()) return true;
-    gs_were_here.storeRelaxed(true);
-  }
-  return (refsOf(c).loadRelaxed() & Cond::kShared) != 0;
-}
+bool sharedCond(pthread_cond_t* c) { return (refsOf(c).loadRelaxed() & Cond::kShared) != 0; }
 
 // A signal handler that ran does not end the wait, as in glibc; a cancellation does.
 class CondWaits : public Waits {
@@ -39,12 +29,31 @@ class CondWaits : public Waits {
   }
 };
 
+struct Wait {
+  sched::Sched& s;
+  Cond cond;
+  CondWaits waits;
+  pthread_mutex_t* m;
+
+  static void undo(void* self) {
+    auto* w = static_cast<Wait*>(self);
+    w->cond.abandon(w->waits);
+    mutexLockAfterWait(w->s, w->m);
+  }
+};
+
 int wait(sched::Sched& s, pthread_cond_t* c, pthread_mutex_t* m, const Deadline& until) {
   pthread_testcancel();
-  Cond cond = condOf(c);
-  CondWaits waits(s);
+  Wait w{s, condOf(c), CondWaits(s, false, WaitKind::kCancellable), m};
   int error = 0;
-  WaitResult r = cond.wait(waits, until, [&] { return (error = mutexUnlockForWait(s, m)) == 0; });
+  auto unlock = [&] { return (error = mutexUnlockForWait(s, m)) == 0; };
+  WaitResult r;
+  if (w.waits.onG()) {
+    r = w.cond.wait(w.waits, until, unlock);
+  } else {
+    OnCancel cancelled(Wait::undo, &w);
+    r = w.cond.wait(w.waits, until, unlock);
+  }
   if (error != 0) return error;
   int locked = mutexLockAfterWait(s, m);
   if (r == WaitResult::kInterrupted) pthread_testcancel();
@@ -67,8 +76,16 @@ struct RealWait {
   static long call(void* self) { return static_cast<const RealWait*>(self)->run(); }
 };
 
+// The mutex may be one that others wait for through our code.
 int realWait(sched::Sched& s, const RealWait& wait) {
-  if (!s.on() || sched::currentG() == nullptr) return wait.run();
+  if (!Waits(s).onG()) {
+    kernel_waiters.fetchAddAcqRel(1);
+    OnCancel cancelled([](void*) { kernel_waiters.fetchSubAcqRel(1); }, nullptr);
+    int result = wait.run();
+    kernel_waiters.fetchSubAcqRel(1);
+    return result;
+  }
+  kernel_waiters.fetchAddAcqRel(1);
   s.lockThread();
   long result;
   {
@@ -76,18 +93,19 @@ int realWait(sched::Sched& s, const RealWait& wait) {
     result = s.blocking(RealWait::call, const_cast<RealWait*>(&wait));
   }
   s.unlockThread();
+  kernel_waiters.fetchSubAcqRel(1);
   return static_cast<int>(result);
 }
 
 }  // namespace
 
 int condWait(sched::Sched& s, pthread_cond_t* c, pthread_mutex_t* m) {
-  if (glibcs(s, c)) return realWait(s, {c, m, nullptr});
+  if (sharedCond(c)) return realWait(s, {c, m, nullptr});
   return wait(s, c, m, {});
 }
 
 int condTimedWait(sched::Sched& s, pthread_cond_t* c, pthread_mutex_t* m, Deadline until) {
-  if (glibcs(s, c)) return realWait(s, {c, m, &until});
+  if (sharedCond(c)) return realWait(s, {c, m, &until});
   if (!until.valid()) return EINVAL;
   if (until.clock == kOwnClock) {
     bool monotonic = (refsOf(c).loadRelaxed() & Cond::kMonotonic) != 0;
@@ -98,21 +116,21 @@ int condTimedWait(sched::Sched& s, pthread_cond_t* c, pthread_mutex_t* m, Deadli
 }
 
 int condSignal(sched::Sched& s, pthread_cond_t* c) {
-  if (glibcs(s, c)) return realSync().condSignal(c);
+  if (sharedCond(c)) return realSync().condSignal(c);
   Waits waits(s);
   condOf(c).signal(waits, 1);
   return 0;
 }
 
 int condBroadcast(sched::Sched& s, pthread_cond_t* c) {
-  if (glibcs(s, c)) return realSync().condBroadcast(c);
+  if (sharedCond(c)) return realSync().condBroadcast(c);
   Waits waits(s);
   condOf(c).signal(waits, Waits::kAll);
   return 0;
 }
 
 int condDestroy(sched::Sched& s, pthread_cond_t* c) {
-  if (glibcs(s, c)) return realSync().condDestroy(c);
+  if (sharedCond(c)) return realSync().condDestroy(c);
   Waits waits(s);
   condOf(c).destroy(waits);
   return 0;

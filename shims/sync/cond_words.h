@@ -15,8 +15,7 @@
 // INV-COND-1  A signal that follows a waiter's unlock wakes that waiter or one that came earlier.
 // INV-COND-2  Nobody touches the object after its last `refs -= 8`, which destroy waits for.
 //
-// `signals` may start with any value: glibc's own functions may have used the words before the
-// program's threads became Gs. Any thread of the program; no locks.
+// Any thread of the program; no locks.
 #pragma once
 
 #include "shims/sync/waits.h"
@@ -41,9 +40,15 @@ class CondWords {
     if (late) refs_.fetchAddRelaxed(kOne);
     if (base::planted(base::Plant::kCondSleepsOnNew)) seen = signals_.loadRelaxed();
     WaitResult r = unlocked ? waits.wait(signals_, seen, until) : WaitResult::kMismatch;
-    uint32_t old = refs_.fetchSubAcqRel(kOne);  // [COND-A]
-    if (old >> 3 == 1 && (old & kDestroyed) != 0) waits.wake(&refs_, W::kAll);
+    leave(waits);
     return r;
+  }
+  // Ends a wait() that its thread will not return to. It may have been woken already: then that
+  // signal is another waiter's.
+  template <class W>
+  void abandon(W& waits) {
+    waits.wake(&signals_, 1);
+    leave(waits);
   }
   template <class W>
   void signal(W& waits, uint32_t n) {
@@ -61,6 +66,12 @@ class CondWords {
   }
 
  private:
+  template <class W>
+  void leave(W& waits) {
+    uint32_t old = refs_.fetchSubAcqRel(kOne);  // [COND-A]
+    if (old >> 3 == 1 && (old & kDestroyed) != 0) waits.wake(&refs_, W::kAll);
+  }
+
   Atomic& signals_;
   Atomic& refs_;
 };

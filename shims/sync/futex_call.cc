@@ -75,10 +75,11 @@ long wait(Waits& waits, const Call& c, bool absolute, uint32_t bits) {
 
 long wake(sched::Sched& s, const Call& c, uint32_t bits) {
   if (bits == 0 || !aligned(c.word)) return -EINVAL;
-  uint32_t woken = s.wakeFromHandler(c.word, c.value, bits);
-  if (woken >= c.value) return static_cast<long>(woken);
-  long more = os::sys(SYS_futex, os::arg(c.word), FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG,
-                      c.value - woken, 0, 0, bits);
+  uint32_t n = static_cast<int>(c.value) > 1 ? c.value : 1;  // the kernel takes less for one, too
+  uint32_t woken = s.wakeFromHandler(c.word, n, bits);
+  if (woken >= n) return static_cast<long>(woken);
+  long more = os::sys(SYS_futex, os::arg(c.word), FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG, n - woken,
+                      0, 0, bits);
   return os::failed(more) ? more : more + static_cast<long>(woken);
 }
 
@@ -87,8 +88,10 @@ long requeue(sched::Sched& s, const Call& c, bool compare) {
   if (static_cast<int>(c.value) < 0 || static_cast<int>(c.second()) < 0) return -EINVAL;
   int64_t done = s.requeue(c.word, compare ? &c.last : nullptr, c.other, c.value, c.second());
   if (done < 0) return -EAGAIN;
-  if (kernel_waiters.loadRelaxed() == 0) return done;
-  long more = c.kernel(c.op, done == 0 ? c.value : 0, c.second());
+  // Threads that are no Gs may sleep there, of whom only the kernel knows.
+  uint32_t taken = static_cast<uint32_t>(done);
+  uint32_t woken = taken < c.value ? taken : c.value, moved = taken - woken;
+  long more = c.kernel(c.op, c.value - woken, c.second() - moved);
   return os::failed(more) ? done : done + more;
 }
 

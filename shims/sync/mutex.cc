@@ -3,6 +3,7 @@
 #include "shims/sync/mutex.h"
 
 #include "shims/sync/real.h"
+#include "shims/sync/sync.h"
 
 namespace graft::shims {
 namespace {
@@ -29,7 +30,7 @@ bool settledByOwner(pthread_mutex_t* m, uint32_t kind, int tid, bool try_only, i
     return true;
   }
   result = EDEADLK;
-  return (kind & kKindMask) == PTHREAD_MUTEX_ERRORCHECK_NP && !try_only;
+  return (kind & kKindMask) == PTHREAD_MUTEX_ERRORCHECK_NP && (!try_only || (kind & kInherit) != 0);
 }
 
 void own(pthread_mutex_t* m, uint32_t kind, int tid, bool new_user) {
@@ -64,13 +65,13 @@ int tryLockPlain(pthread_mutex_t* m) {
 
 int unlockPlain(sched::Sched& s, pthread_mutex_t* m, bool user_leaves) {
   auto& d = m->__data;
-  uint32_t type = kindOf(m) & kKindMask;
+  uint32_t kind = kindOf(m), type = kind & kKindMask;
   int tid = static_cast<int>(glibc::ownTid());
   if (type == PTHREAD_MUTEX_RECURSIVE_NP) {
     if (d.__owner != tid) return EPERM;
     if (--d.__count != 0) return 0;
-  } else if (type == PTHREAD_MUTEX_ERRORCHECK_NP && (d.__owner != tid || d.__lock == 0)) {
-    return EPERM;
+  } else if (type == PTHREAD_MUTEX_ERRORCHECK_NP || (kind & kInherit) != 0) {
+    if (d.__owner != tid || d.__lock == 0) return EPERM;
   }
   d.__owner = 0;
   if (user_leaves) d.__nusers--;
@@ -79,9 +80,10 @@ int unlockPlain(sched::Sched& s, pthread_mutex_t* m, bool user_leaves) {
   return 0;
 }
 
+constexpr Deadline kForEver{};
+
 bool got(int result) { return result == 0 || result == EOWNERDEAD; }
 
-// A G that holds a mutex of the kernel's stays on its M.
 struct KernelLock {
   pthread_mutex_t* m;
   const Deadline* until;
@@ -94,27 +96,22 @@ struct KernelLock {
   }
 };
 
-int lockInKernel(sched::Sched& s, pthread_mutex_t* m, const Deadline& until) {
-  KernelLock call{m, &until};
-  if (sched::currentG() == nullptr) return static_cast<int>(KernelLock::call(&call));
-  s.lockThread();
-  int result;
-  {
-    glibc::KernelTid tid;
-    result = realSync().mutexTryLock(m);
-    if (result == EBUSY) result = static_cast<int>(s.blocking(KernelLock::call, &call));
+// A G that holds a mutex of the kernel's stays on its M. until: null, do not wait.
+int lockInKernel(sched::Sched& s, pthread_mutex_t* m, const Deadline* until) {
+  KernelLock call{m, until};
+  if (sched::currentG() == nullptr) {
+    return until == nullptr ? realSync().mutexTryLock(m)
+                            : static_cast<int>(KernelLock::call(&call));
   }
-  if (!got(result)) s.unlockThread();
-  return result;
-}
-
-int tryLockInKernel(sched::Sched& s, pthread_mutex_t* m) {
-  if (sched::currentG() == nullptr) return realSync().mutexTryLock(m);
   s.lockThread();
+  if ((kindOf(m) & kRobust) != 0) announceRobust();
   int result;
   {
     glibc::KernelTid tid;
     result = realSync().mutexTryLock(m);
+    if (result == EBUSY && until != nullptr) {
+      result = static_cast<int>(s.blocking(KernelLock::call, &call));
+    }
   }
   if (!got(result)) s.unlockThread();
   return result;
@@ -135,28 +132,46 @@ int unlockInKernel(sched::Sched& s, pthread_mutex_t* m) {
 
 int mutexLock(sched::Sched& s, pthread_mutex_t* m) {
   uint32_t kind = kindOf(m);
-  if (!s.on() || destroyed(kind)) return realSync().mutexLock(m);
-  return needsKernel(kind) ? lockInKernel(s, m, {}) : lockPlain(s, m, {}, true);
+  if (destroyed(kind)) return realSync().mutexLock(m);
+  return needsKernel(kind) ? lockInKernel(s, m, &kForEver) : lockPlain(s, m, {}, true);
 }
 
 int mutexTryLock(sched::Sched& s, pthread_mutex_t* m) {
   uint32_t kind = kindOf(m);
-  if (!s.on() || destroyed(kind)) return realSync().mutexTryLock(m);
-  return needsKernel(kind) ? tryLockInKernel(s, m) : tryLockPlain(m);
+  if (destroyed(kind)) return realSync().mutexTryLock(m);
+  return needsKernel(kind) ? lockInKernel(s, m, nullptr) : tryLockPlain(m);
 }
 
 int mutexTimedLock(sched::Sched& s, pthread_mutex_t* m, const Deadline& until) {
   uint32_t kind = kindOf(m);
-  if (!s.on() || destroyed(kind) || !clockSupported(until.clock)) {
+  if (destroyed(kind) || !clockSupported(until.clock)) {
     return realSync().mutexClockLock(m, until.clock, until.at);
   }
-  return needsKernel(kind) ? lockInKernel(s, m, until) : lockPlain(s, m, until, true);
+  return needsKernel(kind) ? lockInKernel(s, m, &until) : lockPlain(s, m, until, true);
 }
 
 int mutexUnlock(sched::Sched& s, pthread_mutex_t* m) {
   uint32_t kind = kindOf(m);
-  if (!s.on() || destroyed(kind)) return realSync().mutexUnlock(m);
+  if (destroyed(kind)) return realSync().mutexUnlock(m);
   return needsKernel(kind) ? unlockInKernel(s, m) : unlockPlain(s, m, true);
+}
+
+int mutexConsistent(pthread_mutex_t* m) {
+  if (sched::currentG() == nullptr) return realSync().mutexConsistent(m);
+  glibc::KernelTid tid;
+  return realSync().mutexConsistent(m);
+}
+
+int mutexSetCeiling(sched::Sched& s, pthread_mutex_t* m, int ceiling, int* old) {
+  if (sched::currentG() == nullptr) return realSync().mutexSetCeiling(m, ceiling, old);
+  s.lockThread();
+  int result;
+  {
+    glibc::KernelTid tid;
+    result = realSync().mutexSetCeiling(m, ceiling, old);
+  }
+  s.unlockThread();
+  return result;
 }
 
 int mutexUnlockForWait(sched::Sched& s, pthread_mutex_t* m) {
@@ -164,7 +179,7 @@ int mutexUnlockForWait(sched::Sched& s, pthread_mutex_t* m) {
 }
 
 int mutexLockAfterWait(sched::Sched& s, pthread_mutex_t* m) {
-  return needsKernel(kindOf(m)) ? lockInKernel(s, m, {}) : lockPlain(s, m, {}, false);
+  return needsKernel(kindOf(m)) ? lockInKernel(s, m, &kForEver) : lockPlain(s, m, {}, false);
 }
 
 // Waiters of glibc's own code are among those in the kernel as long as threads are kernel threads.

@@ -2,10 +2,9 @@
 // initialisers, gdb and libc itself agree. The uncontended case of the kinds that need no kernel is
 // inline here, for the exports; the rest is in mutex.cc.
 //
-// While the program's threads are kernel threads, everything but that case is glibc's own function.
-// Afterwards private mutexes, priority inheritance included, park in the lot; process-shared,
-// robust and priority-ceiling ones stay glibc's, with the G wired as long as it holds one and the
-// kernel's thread id in its thread block during the call (HZ-TID).
+// Private mutexes, priority inheritance included, park in the lot; process-shared, robust and
+// priority-ceiling ones stay glibc's, with the G wired as long as it holds one and the kernel's
+// thread id in its thread block during the call (HZ-TID).
 //
 // Any thread of the program in user code. No locks.
 #pragma once
@@ -26,6 +25,9 @@ int mutexLock(sched::Sched& s, pthread_mutex_t* m);
 int mutexTryLock(sched::Sched& s, pthread_mutex_t* m);
 int mutexTimedLock(sched::Sched& s, pthread_mutex_t* m, const Deadline& until);
 int mutexUnlock(sched::Sched& s, pthread_mutex_t* m);
+// glibc's function, with the id that the mutex was locked with as its owner.
+int mutexConsistent(pthread_mutex_t* m);
+int mutexSetCeiling(sched::Sched& s, pthread_mutex_t* m, int ceiling, int* old);
 // For condition variables: a waiter counts as a user of the mutex.
 int mutexUnlockForWait(sched::Sched& s, pthread_mutex_t* m);
 int mutexLockAfterWait(sched::Sched& s, pthread_mutex_t* m);

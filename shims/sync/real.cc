@@ -4,11 +4,16 @@
 
 #include <dlfcn.h>
 
+#include "shims/glibc/own_tid.h"
+#include "shims/sync/sync.h"
+
 namespace graft::shims {
 
 constinit RealSync real_sync{};
 
-const RealSync& realSyncSlow() {
+const RealSync& findRealSync() {
+  glibc::findOwnTid();
+  findRobustHead();
 #define REAL(field, name)                                                                          \
   __atomic_store_n(&real_sync.field, reinterpret_cast<decltype(&::name)>(dlsym(RTLD_NEXT, #name)), \
                    __ATOMIC_RELEASE);

@@ -1,11 +1,9 @@
-// glibc's own synchronisation functions behind our exports: used while the program's threads are
-// kernel threads, and for objects that other processes or the kernel look into. Looked up all at
-// once in the constructor, or by the first call that comes before it; any thread, read only after
-// that.
+// glibc's own synchronisation functions behind our exports: for objects that other processes or
+// the kernel look into. Looked up all at once, at the start of a process whose threads are Gs; any
+// thread, read only after that.
 #pragma once
 
 #include <pthread.h>
-#include <semaphore.h>
 
 namespace graft::shims {
 
@@ -15,11 +13,12 @@ struct RealSync {
 #undef REAL
 };
 
-const RealSync& realSyncSlow();
+// Also where glibc keeps a thread's id, which all of shims/sync needs.
+const RealSync& findRealSync();
 extern constinit RealSync real_sync;
 
 inline const RealSync& realSync() {
-  return __builtin_expect(real_sync.last != nullptr, 1) ? real_sync : realSyncSlow();
+  return __builtin_expect(real_sync.last != nullptr, 1) ? real_sync : findRealSync();
 }
 
 }  // namespace graft::shims

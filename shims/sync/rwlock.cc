@@ -39,7 +39,7 @@ struct RealLock {
 };
 
 int lockShared(sched::Sched& s, RealLock call) {
-  if (!s.on() || sched::currentG() == nullptr) return call.run();
+  if (!Waits(s).onG()) return call.run();
   return static_cast<int>(s.blocking(RealLock::call, &call));
 }
 

@@ -10,6 +10,8 @@
 namespace graft::shims {
 namespace {
 
+using Word64 = SemWord<base::RealAtom>;
+
 int failWith(int error) {
   errno = error;
   return -1;
@@ -22,18 +24,16 @@ int semWait(sched::Sched& s, sem_t* sem, const Deadline& until) {
   if (until.at != nullptr && !until.valid()) return failWith(EINVAL);
   pthread_testcancel();
   SemLayout& l = semLayout(sem);
-  SemWord<base::RealAtom> word(l.data);
+  Word64 word(l.data);
   if (word.tryTake()) return 0;
-  Waits waits(s, l.shared != 0);
-  if (!s.on()) {  // glibc's can be cancelled while it waits
-    const RealSync& real = realSync();
-    kernel_waiters.fetchAddAcqRel(1);  // the first G may come meanwhile; left standing if cancelled
-    int result =
-        until.at == nullptr ? real.semWait(sem) : real.semClockWait(sem, until.clock, until.at);
-    kernel_waiters.fetchSubAcqRel(1);
-    return result;
+  Waits waits(s, l.shared != 0, WaitKind::kInterruptible);
+  WaitResult r;
+  if (waits.onG()) {
+    r = word.take(waits, until);
+  } else {
+    OnCancel cancelled([](void* w) { static_cast<Word64*>(w)->abandon(); }, &word);
+    r = word.take(waits, until);
   }
-  WaitResult r = word.take(waits, until);
   if (r == WaitResult::kWoken) return 0;
   if (r == WaitResult::kTimedOut) return failWith(ETIMEDOUT);
   pthread_testcancel();

@@ -27,10 +27,12 @@ class SemWord {
       if (takeAnd(kWaiter)) return WaitResult::kWoken;
       WaitResult r = waits.waitLow(word_, 0, until);
       if (r == WaitResult::kWoken || r == WaitResult::kMismatch) continue;
-      word_.fetchSubRelaxed(kWaiter);
+      abandon();
       return r;
     }
   }
+  // Ends a take() that its thread will not return to. A token that it was woken for is there still.
+  void abandon() { word_.fetchSubRelaxed(kWaiter); }
   // False: the value would be too large.
   template <class W>
   bool post(W& waits) {

@@ -3,10 +3,10 @@
 // can bring their own. Error numbers are glibc's; pthread functions return them and leave errno
 // alone, sem_ functions set errno.
 //
-// Condition variables switch once: glibc's functions as long as no thread was a G, the protocol of
-// cond_words.h from then on (in the children of a fork, too). Read-write locks, semaphores and
-// barriers have one protocol for both; process-shared ones are glibc's. Any thread of the program
-// in user code, semPost and futexCall in its signal handlers as well.
+// One protocol for Gs and for threads that are none, from the start of a process whose threads may
+// become Gs and whether or not they ever do; processes whose threads are kernel threads do not come
+// here at all. Process-shared objects are glibc's. Any thread of the program in user code, semPost
+// and futexCall in its signal handlers as well.
 #pragma once
 
 #include <pthread.h>
@@ -43,6 +43,11 @@ int barrierWait(sched::Sched& s, pthread_barrier_t* b);
 int barrierDestroy(sched::Sched& s, pthread_barrier_t* b);
 
 int once(sched::Sched& s, pthread_once_t* control, void (*routine)());
+
+// Robust mutexes (robust.cc). findRobustHead: once, on a kernel thread; the others on a wired G.
+void findRobustHead();
+void announceRobust();  // before it locks one
+void endRobust();  // a G that ends for good, before it leaves its M: its robust mutexes' owner died
 
 void spinLockSlow(sched::Sched& s, pthread_spinlock_t* l);
 

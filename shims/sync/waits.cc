@@ -43,6 +43,16 @@ struct KernelWait {
     return os::sys(SYS_futex, os::arg(word), op, expected, os::arg(until->at), 0, bits);
   }
   static long call(void* self) { return static_cast<const KernelWait*>(self)->run(); }
+
+  // As glibc's own waits do it: cancellation is asynchronous during the system call.
+  long runCancellable() const {
+    OnCancel undo([](void*) { kernel_waiters.fetchSubAcqRel(1); }, nullptr);
+    int type;
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    long got = run();
+    pthread_setcanceltype(type, nullptr);
+    return got;
+  }
 };
 
 }  // namespace
@@ -66,8 +76,14 @@ WaitResult Waits::waitInKernel(const Word& word, uint32_t expected, const Deadli
                                uint32_t bits) {
   KernelWait call{&word, expected, bits, &until, shared_};
   kernel_waiters.fetchAddAcqRel(1);  // [SYNC-A]
-  // A G hands its P on and waits on its M.
-  long got = onG() ? s_.blocking(KernelWait::call, &call) : call.run();
+  long got;
+  if (onG()) {
+    got = s_.blocking(KernelWait::call, &call);  // hands its P on and waits on its M
+  } else {
+    do {
+      got = kind_ == WaitKind::kPlain ? call.run() : call.runCancellable();
+    } while (got == -EINTR && kind_ != WaitKind::kInterruptible);
+  }
   kernel_waiters.fetchSubAcqRel(1);
   if (got == -ETIMEDOUT) return WaitResult::kTimedOut;
   if (got == -EAGAIN) return WaitResult::kMismatch;
@@ -76,7 +92,7 @@ WaitResult Waits::waitInKernel(const Word& word, uint32_t expected, const Deadli
 
 uint32_t Waits::wakeInKernel(const void* word, uint32_t n, uint32_t bits) {
   // [SYNC-A] The word was changed by a locked instruction.
-  if (s_.on() && !shared_ && kernel_waiters.loadRelaxed() == 0) return 0;
+  if (!shared_ && kernel_waiters.loadRelaxed() == 0) return 0;
   long op = FUTEX_WAKE_BITSET | (shared_ ? 0 : FUTEX_PRIVATE_FLAG);
   long got = os::sys(SYS_futex, os::arg(word), op, n < kAll ? n : kAll, 0, 0, bits);
   return os::failed(got) ? 0 : static_cast<uint32_t>(got);

@@ -4,17 +4,23 @@
 // that the model checker can run them.
 //
 // Who wakes changes the word with a locked instruction and then wakes in the lot first, in the
-// kernel what is left of n, and the latter only if a waiter can be there: threads are not Gs, or
-// kernel_waiters says so. A waiter counts itself there before the kernel compares the word
-// [SYNC-A], so either the waker sees the count or the kernel sees the new value.
+// kernel what is left of n, and the latter only if kernel_waiters says that a waiter can be there.
+// A waiter counts itself there before the kernel compares the word [SYNC-A], so either the waker
+// sees the count or the kernel sees the new value.
 //
 // Nothing of the object is touched by a wake: the address is only a key. Calls may come from any
 // thread of the program in user code; wakeFromHandler() from its signal handlers. No locks.
 #pragma once
 
+#include <pthread.h>
 #include <time.h>
 
 #include "core/sched/sched.h"
+
+// As glibc exports them, though no header of its declares them any more.
+extern "C" void _pthread_cleanup_push(_pthread_cleanup_buffer* buffer, void (*routine)(void*),
+                                      void* arg);
+extern "C" void _pthread_cleanup_pop(_pthread_cleanup_buffer* buffer, int execute);
 
 namespace graft::shims {
 
@@ -40,12 +46,29 @@ inline bool clockSupported(clockid_t clock) {
 
 using sched::WaitResult;
 
+// What may end a wait besides a wake and the time, of a thread that is no G: nothing; cancellation;
+// that and a signal handler. On a G both end every wait with kInterrupted.
+enum class WaitKind : uint8_t { kPlain, kCancellable, kInterruptible };
+
+// undo(arg) is called if the thread is cancelled in its scope.
+class OnCancel {
+ public:
+  OnCancel(void (*undo)(void*), void* arg) { _pthread_cleanup_push(&buffer_, undo, arg); }
+  ~OnCancel() { _pthread_cleanup_pop(&buffer_, 0); }
+  OnCancel(const OnCancel&) = delete;
+  OnCancel& operator=(const OnCancel&) = delete;
+
+ private:
+  _pthread_cleanup_buffer buffer_;
+};
+
 class Waits {
  public:
   using Until = Deadline;
   static constexpr uint32_t kAll = 0x7fffffff;
 
-  explicit Waits(sched::Sched& s, bool shared = false) : s_(s), shared_(shared) {}
+  explicit Waits(sched::Sched& s, bool shared = false, WaitKind kind = WaitKind::kPlain)
+      : s_(s), shared_(shared), kind_(kind) {}
 
   // Sleeps while word == expected.
   WaitResult wait(const Word& word, uint32_t expected, const Deadline& until = {},
@@ -70,9 +93,11 @@ class Waits {
 
   sched::Sched& s_;
   bool shared_;
+  WaitKind kind_;
 };
 
-// Threads of this process that wait in the kernel through the class above.
+// Threads of this process that wait in the kernel through the class above, or through glibc on an
+// object that others use through it.
 extern constinit Word kernel_waiters;
 
 }  // namespace graft::shims

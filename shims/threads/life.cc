@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "shims/glibc/own_tid.h"
+#include "shims/sync/sync.h"
 #include "shims/threads/life.h"
 #include "shims/threads/signals.h"
 
@@ -109,6 +110,7 @@ int createThread(pthread_t* out, const pthread_attr_t* attr, void* (*fn)(void*),
 }
 
 void endThread(Thread& t) {
+  if (sched::currentG() != nullptr && sched::currentG()->wired != 0) endRobust();
   if (live.fetchSubAcqRel(1) == 1) exit(0);  // as nptl: the last thread ends the process
   if (t.block->kind == glibc::BlockKind::kThread) glibc::finish(t.block);
   rt.sched.exitG();

@@ -2,7 +2,6 @@
 // survived a fork), in its first pthread_create, outside signal handlers: it calls libc. A refusal
 // is said once and holds for the life of the process.
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <stdlib.h>
 
 #include "core/os/message.h"
@@ -33,22 +32,6 @@ bool refuse(const char* why) {
   return false;
 }
 
-// Threads that libc or the program made before; they may wait in the kernel on what Gs wake.
-bool otherThreads() {
-  long fd = os::sys(SYS_openat, AT_FDCWD, os::arg("/proc/self/task"), O_RDONLY | O_DIRECTORY, 0);
-  if (os::failed(fd)) return true;
-  char entries[1024];
-  long n = os::sys(SYS_getdents64, fd, os::arg(entries), sizeof entries);
-  os::sys(SYS_close, fd);
-  long count = 0;
-  for (long at = 0; at < n; count++) {
-    uint16_t size;
-    base::copyBytes(&size, entries + at + 16, sizeof size);
-    at += size;
-  }
-  return count > (rt.scavenger.running() ? 4 : 3);  // with "." and ".."
-}
-
 void adoptedEnded(glibc::ThreadBlock* b) { endThread(threadOf(b->fs_base)); }
 
 // The calling thread becomes one of ours, unless it is (in the child of a G's fork).
@@ -75,7 +58,7 @@ bool start() {
   if (const char* why = adoptSelf()) return refuse(why);
   glibc::unregisterRseq();
   readDefaultAttr();
-  if (otherThreads()) kernel_waiters.fetchAddAcqRel(1);
+  findRobustHead();
   sched::Config config;
   config.tls_below = glibc::staticTlsBelow();
   config.hooks.dead = onDead;

@@ -3,6 +3,7 @@
 // call shims and system calls only.
 #pragma once
 
+#include <linux/futex.h>
 #include <string.h>
 
 #include "shims/glibc/own_tid.h"
@@ -21,6 +22,20 @@ using sched::s;
 constexpr uint64_t kMs = 1'000'000;
 constexpr size_t kBelow = 16384, kBlock = 4096;  // TLS, thread block
 
+inline ptrdiff_t robust_head;
+inline long futex_offset;
+
+// As this thread's block has it, for every G's.
+inline void findRobustList() {
+  robust_list_head* own;
+  size_t size;
+  char* tp;
+  os::sys(SYS_get_robust_list, 0, os::arg(&own), os::arg(&size));
+  asm("movq %%fs:0, %0" : "=r"(tp));
+  robust_head = reinterpret_cast<char*>(own) - tp;
+  futex_offset = own->futex_offset;
+}
+
 inline bool slotWithBlock(sched::Stack& out, size_t size) {
   static uint32_t next_tid = 0x10000000;
   if (!sched::Slots::alloc(out, size + kBelow + kBlock)) return false;
@@ -31,6 +46,9 @@ inline bool slotWithBlock(sched::Stack& out, size_t size) {
   words[0] = words[2] = out.fs = reinterpret_cast<uintptr_t>(block);
   asm("movq %%fs:0x28, %0" : "=r"(words[5]));
   asm("movq %%fs:0x30, %0" : "=r"(words[6]));
+  auto* head = reinterpret_cast<robust_list_head*>(block + robust_head);
+  head->list.next = &head->list;
+  head->futex_offset = futex_offset;
   uint32_t tid = __atomic_add_fetch(&next_tid, 1, __ATOMIC_RELAXED);
   memcpy(block + glibc::tidOffset(), &tid, sizeof tid);
   return true;
@@ -38,7 +56,8 @@ inline bool slotWithBlock(sched::Stack& out, size_t size) {
 
 inline sched::Config withBlocks(uint32_t procs) {
   glibc::findOwnTid();
-  realSyncSlow();
+  findRealSync();
+  findRobustList();
   sched::Config c = sched::testConfig(procs);
   c.stacks.alloc = slotWithBlock;
   return c;

@@ -64,8 +64,12 @@ TEST_P(Sync, EveryKindOfMutexExcludes) {
 
 TEST_P(Sync, MutexErrorsAreGlibcs) {
   run([] {
-    static pthread_mutex_t m[3];
+    static pthread_mutex_t m[3], inherit[2];
     static Count done;
+    init(&inherit[0], PTHREAD_MUTEX_NORMAL, false, PTHREAD_PRIO_INHERIT);
+    init(&inherit[1], PTHREAD_MUTEX_ERRORCHECK, false, PTHREAD_PRIO_INHERIT);
+    for (auto& one : inherit) lock(&one);
+    SCHED_CHECK(mutexTryLock(s, &inherit[0]) == EBUSY && mutexTryLock(s, &inherit[1]) == EDEADLK);
     init(&m[0], PTHREAD_MUTEX_NORMAL);
     init(&m[1], PTHREAD_MUTEX_RECURSIVE);
     init(&m[2], PTHREAD_MUTEX_ERRORCHECK);
@@ -78,6 +82,7 @@ TEST_P(Sync, MutexErrorsAreGlibcs) {
     m[1].__data.__count = 2;
     go(
         [](void*) {
+          for (auto& one : inherit) SCHED_CHECK(mutexUnlock(s, &one) == EPERM);
           for (int i = 0; i < 3; i++) {
             SCHED_CHECK(!lockFast(&m[i]) && mutexTryLock(s, &m[i]) == EBUSY);
             timespec at = after(2 * kMs);
@@ -106,6 +111,65 @@ TEST_P(Sync, MutexErrorsAreGlibcs) {
     unlock(&m[1]);
     SCHED_CHECK(pthread_mutex_destroy(&m[1]) == 0);
   });
+}
+
+pthread_mutex_t* robustMutex(bool shared) {
+  void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  auto* m = static_cast<pthread_mutex_t*>(page);
+  pthread_mutexattr_t a;
+  pthread_mutexattr_init(&a);
+  pthread_mutexattr_settype(&a, PTHREAD_MUTEX_RECURSIVE);
+  pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
+  if (shared) pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
+  SCHED_CHECK(pthread_mutex_init(m, &a) == 0);
+  return m;
+}
+
+TEST_P(Sync, ARobustMutexKnowsThatItsOwnerDied) {
+  run([] {
+    for (bool shared : {false, true}) {
+      static pthread_mutex_t* m;
+      static Count done, locked;
+      m = robustMutex(shared);
+      locked.n = done.n = 0;
+      go(
+          [](void*) {
+            SCHED_CHECK(mutexLock(s, m) == 0 && mutexLock(s, m) == 0);
+            locked.add();
+            s.sleepUntil(os::nowNs() + 5 * kMs);
+            endRobust();
+          },
+          nullptr);
+      locked.waitFor(1);
+      go(
+          [](void*) {
+            SCHED_CHECK(mutexLock(s, m) == EOWNERDEAD);
+            SCHED_CHECK(mutexConsistent(m) == 0);
+            SCHED_CHECK(mutexLock(s, m) == 0 && mutexUnlock(s, m) == 0 && mutexUnlock(s, m) == 0);
+            SCHED_CHECK(mutexUnlock(s, m) == EPERM);
+            done.add();
+          },
+          nullptr);
+      done.waitFor(1);
+    }
+  });
+}
+
+TEST_P(Sync, ARobustMutexOfAnEndedProcess) {
+  static pthread_mutex_t* m;
+  m = robustMutex(true);
+  run([] {
+    static Count locked;
+    go(
+        [](void*) {
+          SCHED_CHECK(mutexLock(s, m) == 0);
+          locked.add();
+          s.sleepUntil(os::nowNs() + 60'000 * kMs);
+        },
+        nullptr);
+    locked.waitFor(1);
+  });
+  EXPECT_EQ(pthread_mutex_trylock(m), EOWNERDEAD);
 }
 
 // A bounded queue between producers and consumers.
@@ -452,6 +516,7 @@ TEST_P(Sync, FutexCallsMeanWhatTheKernelSays) {
     SCHED_CHECK(futex(&a, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME, 0, &ms, nullptr, 1) ==
                 -ETIMEDOUT);
     SCHED_CHECK(futex(&a, FUTEX_WAKE, 1) == 0);
+    SCHED_CHECK(futex(nullptr, FUTEX_WAIT, 0) == -EFAULT);
     static auto sleepers = [](uint32_t n) {
       for (uint32_t i = 0; i < n; i++) {
         go(
@@ -475,6 +540,10 @@ TEST_P(Sync, FutexCallsMeanWhatTheKernelSays) {
     SCHED_CHECK(futex(&b, FUTEX_WAKE, 5) == 1 && futex(&a, FUTEX_WAKE, 5) == 1);
     done.waitFor(3);
     sleepers(2);
+    SCHED_CHECK(futex(&a, FUTEX_WAKE, 0) == 1);  // as the kernel does
+    SCHED_CHECK(futex(&a, FUTEX_WAKE, ~0u) == 1);
+    done.waitFor(5);
+    sleepers(2);
     // b = 3 was 0, which is not > 0: only a's sleepers are woken.
     SCHED_CHECK(
         futex(&a, FUTEX_WAKE_OP, 1, one, &b, FUTEX_OP(FUTEX_OP_SET, 3, FUTEX_OP_CMP_GT, 0)) == 1);
@@ -482,7 +551,7 @@ TEST_P(Sync, FutexCallsMeanWhatTheKernelSays) {
     SCHED_CHECK(
         futex(&b, FUTEX_WAKE_OP, 1, one, &a, FUTEX_OP(FUTEX_OP_ADD, 5, FUTEX_OP_CMP_EQ, 0)) == 1);
     SCHED_CHECK(a == 5);
-    done.waitFor(5);
+    done.waitFor(7);
   });
 }
 
