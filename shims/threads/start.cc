@@ -58,7 +58,6 @@ bool start() {
   if (const char* why = adoptSelf()) return refuse(why);
   glibc::unregisterRseq();
   readDefaultAttr();
-  findRobustHead();
   sched::Config config;
   config.tls_below = glibc::staticTlsBelow();
   config.hooks.dead = onDead;
