@@ -89,11 +89,16 @@ GRAFT_EXPORT int pthread_cancel(pthread_t t) {
   if (other && (r.state.loadAcquire() & Thread::kGone) != 0) return ESRCH;
   int error = realThreads().pthread_cancel(t);
   if (!other || (error != 0 && error != ESRCH)) return error;
-  siginfo_t info = fromSelf(kCancel, SI_TKILL);
-  shims::sendTo(r, kCancel, &info);
+  if (error == ESRCH) {  // it may be cancelled anywhere
+    siginfo_t info = fromSelf(kCancel, SI_TKILL);
+    shims::sendTo(r, kCancel, &info);
+  } else {
+    shims::wakeCancelled(r);
+  }
   return 0;
 }
 
+GRAFT_EXPORT int sigsuspend(const sigset_t* mask) { return shims::suspendWith(mask); }
 GRAFT_EXPORT int sigwait(const sigset_t* set, int* signal) {
   shims::inSigwait(true);
   int error = realThreads().sigwait(set, signal);

@@ -47,6 +47,8 @@ struct G {
   // See kernel_state.h.
   KernelState kernel;
   uint32_t handlers = 0;  // entered and not left: its mask may be another one; its own
+  // Handlers of the program that ran on it, and those among them that end system calls; its own.
+  uint32_t handled = 0, interrupting = 0;
   base::Atomic<uint32_t> signals{0};  // something was sent to it that it has not looked at
   // Immutable while it lives.
   void (*entry)(void*) = nullptr;

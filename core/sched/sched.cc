@@ -56,7 +56,8 @@ bool Sched::start(const Config& config) {
   acquireP(m, idleGet());
   show(g->ctx.fs, m, g);
   main_sp_ = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
-  if (config.sysmon && !sysmon_thread_.startWithTls(Sysmon::entry, this, config_.tls_below)) return false;
+  if (config.sysmon && !sysmon_thread_.startWithTls(Sysmon::entry, this, config_.tls_below))
+    return false;
   on_.storeRelease(1);
   leave(m);
   return true;

@@ -134,7 +134,8 @@ class Sched {
   bool postpone(int signal, void* info, uint64_t* frame_mask);
   // [any] g->signals was set: makes g look, by ending its wait or by the signal `kick` to its M.
   void nudge(G* g, int kick);
-  void nudgeRunning(G* g, int kick);  // only if it runs
+  void nudgeRunning(G* g, int kick);
+  void nudgeParked(G* g);
   void onKick();  // in the handler of `kick`, on any M
   static void readKernelState(KernelState& out);  // of the calling kernel thread
 
@@ -152,6 +153,7 @@ class Sched {
   void blockSignals(M* m);
   [[gnu::noinline, gnu::cold]] void readMask(M* m, G* g);
   [[gnu::noinline]] void leaveRequested(M* m);
+  void lookAtSignals(G* g);
 
   // park.cc
   M* enter();

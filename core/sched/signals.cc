@@ -69,7 +69,14 @@ void Sched::leaveRequested(M* m) {
   if (config_.hooks.signals == nullptr) return;
   G* g = m->g;
   if (!m->kernel.same(g->kernel)) takeKernelState(m, g->kernel);
-  if (g->signals.loadAcquire() != 0) config_.hooks.signals(g);
+  if (g->signals.loadAcquire() != 0) lookAtSignals(g);
+}
+
+// What comes of it may leave by cancellation, through libc's own handler, and no mask be restored.
+void Sched::lookAtSignals(G* g) {
+  g->handlers++;
+  config_.hooks.signals(g);
+  g->handlers--;
 }
 
 bool Sched::postpone(int signal, void* info, uint64_t* frame_mask) {
@@ -92,18 +99,21 @@ void Sched::onKick() {
   if (m->stop.inside()) {
     m->stop.request();
   } else if (m->g != nullptr && m->g->signals.loadAcquire() != 0) {
-    config_.hooks.signals(m->g);
+    lookAtSignals(m->g);
   }
 }
 
 // g has something in `signals`: it is made to look. It may have moved meanwhile: the caller asks
 // again until it has looked.
 void Sched::nudge(G* g, int kick) {
-  switch (g->state.look()) {
-    case GState::kParking:
-    case GState::kParked: interrupt(g, g->wait.ticket.loadRelaxed()); break;
-    default: nudgeRunning(g, kick);
-  }
+  nudgeParked(g);
+  nudgeRunning(g, kick);
+}
+
+void Sched::nudgeParked(G* g) {
+  GState s = g->state.look();
+  if (s != GState::kParking && s != GState::kParked) return;
+  interrupt(g, g->wait.ticket.loadRelaxed());
 }
 
 void Sched::nudgeRunning(G* g, int kick) {

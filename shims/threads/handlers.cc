@@ -74,6 +74,8 @@ void onSignal(int signal, siginfo_t* info, void* context) {
   if (g == nullptr) return call(signal, info, context);
   bool deep = inLibrary(context);
   g->handlers++;
+  g->handled++;
+  if ((actions[signal].flags.loadRelaxed() & SA_RESTART) == 0) g->interrupting++;
   if (deep) g->norun++;
   call(signal, info, context);
   if (deep) g->norun--;
@@ -134,6 +136,8 @@ int setHandler(int signal, const struct sigaction* act, struct sigaction* old) {
   a.handler.storeRelease(reinterpret_cast<void*>(wanted.sa_handler));
   ours = wanted;
   ours.sa_sigaction = onSignal;
+  sigdelset(&ours.sa_mask, kKick);
+  sigdelset(&ours.sa_mask, kKickRestart);
   ours.sa_flags = (wanted.sa_flags | SA_SIGINFO) & ~static_cast<int>(SA_RESETHAND);
   if (real(signal, &ours, nullptr) != 0) return -1;
   if (old != nullptr) *old = before;

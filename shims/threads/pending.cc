@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "core/os/thread.h"
+#include "shims/glibc/own_tid.h"
 #include "shims/threads/real.h"
 #include "shims/threads/signals.h"
 
@@ -16,16 +17,16 @@ using runtime::rt;
 
 namespace {
 
-constexpr int kKick = 44;  // ends a system call that a handler without SA_RESTART would end
-constexpr int kKickRestart = 45;
 constexpr size_t kPending = 256;
 constexpr uint64_t kCancelAndSetxid = 3ull << 31;  // libc's own two
+constexpr uint64_t kKicks = sched::signalBit(kKick) | sched::signalBit(kKickRestart);
 constexpr uint64_t kRetryNs = 2'000'000;
 
 struct Pending {
   sched::G* g = nullptr;  // null: free
   int signal = 0;
   siginfo_t info{};
+  bool process = false;  // anybody's, if g does not take it
 };
 
 os::Mutex table_lock;
@@ -65,7 +66,7 @@ KernelAction actionOf(int signal) {
   return a;
 }
 
-bool put(sched::G* g, int signal, const siginfo_t& info) GRAFT_NO_LOCK_ANALYSIS {
+bool put(sched::G* g, int signal, const siginfo_t& info, bool process) GRAFT_NO_LOCK_ANALYSIS {
   Quiet quiet;
   Pending* free = nullptr;
   for (Pending& p : table) {
@@ -73,7 +74,7 @@ bool put(sched::G* g, int signal, const siginfo_t& info) GRAFT_NO_LOCK_ANALYSIS 
     if (p.g == nullptr && free == nullptr) free = &p;
   }
   if (free == nullptr) return false;
-  *free = {g, signal, info};
+  *free = {g, signal, info, process};
   count.fetchAddAcqRel(1);
   g->signals.storeRelease(1);
   return true;
@@ -178,7 +179,7 @@ void route(int signal, siginfo_t& info) {
   void* handler = actionOf(signal).handler;
   if (handler == reinterpret_cast<void*>(SIG_IGN)) return;
   if (handler == reinterpret_cast<void*>(SIG_DFL)) return doDefault(signal, info);
-  if (put(g, signal, info)) rt.sched.nudge(g, kickFor(signal));
+  if (put(g, signal, info, true)) rt.sched.nudge(g, kickFor(signal));
 }
 
 void nudgeAll() GRAFT_NO_LOCK_ANALYSIS {
@@ -190,7 +191,8 @@ void nudgeAll() GRAFT_NO_LOCK_ANALYSIS {
       g = p.g;
       signal = p.signal;
     }
-    if (g != nullptr && (opens(*g, signal) || waitsForSignals(*g))) rt.sched.nudge(g, kickFor(signal));
+    if (g != nullptr && (opens(*g, signal) || waitsForSignals(*g)))
+      rt.sched.nudge(g, kickFor(signal));
   }
 }
 
@@ -220,6 +222,7 @@ int changeMask(int how, const sigset_t* set, sigset_t* old) {
   if (set != nullptr) {
     base::copyBytes(&want, set, sizeof want);
     if (how == SIG_BLOCK || how == SIG_SETMASK) want &= ~kCancelAndSetxid;
+    if (watchesSignals()) want &= ~kKicks;
   }
   long got =
       os::sys(SYS_rt_sigprocmask, how, set != nullptr ? os::arg(&want) : 0, os::arg(&before), 8);
@@ -253,7 +256,7 @@ int sendTo(Thread& t, int signal, siginfo_t* info) {
     }
     return 0;
   }
-  if (!put(g, signal, *info)) return EAGAIN;
+  if (!put(g, signal, *info, false)) return EAGAIN;
   if (g == sched::currentG()) {
     onSignals(g);
   } else {
@@ -266,6 +269,21 @@ int sendTo(Thread& t, int signal, siginfo_t* info) {
     lookAgain();
   }
   return 0;
+}
+
+void wakeCancelled(Thread& t) {
+  sched::G* g = t.g;
+  if ((t.state.loadAcquire() & (Thread::kEnded | Thread::kGone)) != 0 || g == nullptr) return;
+  if (glibc::cancelPending(t.block->fs_base)) rt.sched.nudgeParked(g);
+}
+
+int suspendWith(const sigset_t* mask) {
+  sigset_t open = *mask;
+  if (watchesSignals()) {
+    sigdelset(&open, kKick);
+    sigdelset(&open, kKickRestart);
+  }
+  return realThreads().sigsuspend(&open);
 }
 
 void inSigwait(bool now) {
@@ -286,7 +304,9 @@ void startSignals(sched::Config& config) {
   realThreads().sigaction(kKickRestart, &kick, nullptr);
 }
 
-void startSignalThread() { signal_thread.startWithTls(takeForProcess, nullptr, glibc::staticTlsBelow()); }
+void startSignalThread() {
+  signal_thread.startWithTls(takeForProcess, nullptr, glibc::staticTlsBelow());
+}
 
 void forkChildSignals() {
   table_lock.reset();
@@ -301,6 +321,7 @@ void forgetSignals(sched::G* g) {
     if (p.g != g) continue;
     p.g = nullptr;
     count.fetchSubAcqRel(1);
+    if (p.process) os::sys(SYS_rt_sigqueueinfo, os::getpid(), p.signal, os::arg(&p.info));
   }
 }
 

@@ -21,6 +21,10 @@
 
 namespace graft::shims {
 
+// Ours: they make a kernel thread look at what was sent to its G. The first ends a system call as a
+// handler without SA_RESTART does. The program cannot block them.
+inline constexpr int kKick = 44, kKickRestart = 45;
+
 // Whether handlers go through ours: decided once, by the option.
 bool watchesSignals();
 
@@ -28,6 +32,9 @@ int setHandler(int signal, const struct sigaction* act, struct sigaction* old);
 int changeMask(int how, const sigset_t* set, sigset_t* old);  // 0 or an error number
 int setAltStack(const stack_t* want, stack_t* old);  // as sigaltstack
 int sendTo(Thread& t, int signal, siginfo_t* info);  // 0 or an error number
+// t was asked to end, at a cancellation point: it is woken if it waits at one.
+void wakeCancelled(Thread& t);
+int suspendWith(const sigset_t* mask);  // as sigsuspend
 // Around a call of the kernel's that takes blocked signals of the calling thread.
 void inSigwait(bool now);
 

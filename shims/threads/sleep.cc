@@ -47,11 +47,13 @@ int sleepFor(clockid_t clock, int flags, const timespec* time, timespec* left) {
   }
   Waits waits(runtime::rt.sched);
   Word& never = wordOf(graft_thread.never);
+  uint32_t handled = sched::currentG()->handled;
   for (;;) {
     WaitResult r = waits.wait(never, 0, {&at, clock});
     if (r == WaitResult::kTimedOut) return 0;
     if (r != WaitResult::kInterrupted) continue;
     pthread_testcancel();
+    if (sched::currentG()->handled == handled) continue;  // woken for nothing
     if (!absolute && left != nullptr) *left = difference(at, now(clock));
     return EINTR;
   }
