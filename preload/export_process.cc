@@ -15,6 +15,7 @@
 #include "core/runtime/runtime.h"
 #include "preload/process.h"
 #include "shims/sync/sync.h"
+#include "shims/threads/ids.h"
 
 #define GRAFT_EXPORT extern "C" [[gnu::visibility("default")]]
 
@@ -72,6 +73,9 @@ GRAFT_EXPORT int graftPrctl(int option, unsigned long a, unsigned long b, unsign
   bool privileges = option == PR_SET_NO_NEW_PRIVS || option == PR_CAPBSET_DROP ||
                     option == PR_CAP_AMBIENT || option == PR_SET_SECUREBITS;
   if (sandbox || privileges) endScavenger(sandbox);
+  if (option == PR_SET_NAME || option == PR_GET_NAME) {
+    if (graft::shims::ownName(option == PR_SET_NAME, reinterpret_cast<char*>(a))) return 0;
+  }
   long got = graft::os::sys(SYS_prctl, option, static_cast<long>(a), static_cast<long>(b),
                             static_cast<long>(c), static_cast<long>(d));
   if (!graft::os::failed(got)) return static_cast<int>(got);
@@ -106,6 +110,13 @@ GRAFT_EXPORT long graftSyscall(long nr, long a, long b, long c, long d, long e, 
       if (graft::shims::futexCall(graft::runtime::rt.sched, {a, b, c, d, e, f}, result)) {
         return valueOf(result);
       }
+      break;
+    }
+    case SYS_gettid:
+    case SYS_tgkill:
+    case SYS_tkill: {
+      long result;
+      if (graft::shims::tidCall(nr, a, b, c, result)) return valueOf(result);
       break;
     }
     default: break;

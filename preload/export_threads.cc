@@ -3,10 +3,12 @@
 // Any thread of the program in user code.
 #include <errno.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <threads.h>
 #include <unistd.h>
 
 #include "shims/sync/sync.h"
+#include "shims/threads/ids.h"
 #include "shims/threads/real.h"
 #include "shims/threads/threads.h"
 
@@ -32,6 +34,8 @@ int toC11(int error) {
     default: return thrd_error;
   }
 }
+
+bool isG(Thread& t) { return t.ours() && rt.sched.on(); }
 
 int withErrno(int error) {
   if (error == 0) return 0;
@@ -102,6 +106,69 @@ GRAFT_EXPORT int pthread_setattr_default_np(const pthread_attr_t* attr) {
   int error = realThreads().pthread_setattr_default_np(attr);
   if (error == 0 && rt.sched.on()) shims::readDefaultAttr();
   return error;
+}
+
+GRAFT_EXPORT int pthread_setname_np(pthread_t t, const char* name) {
+  Thread& r = threadOf(t);
+  return isG(r) ? shims::setName(r, name) : realThreads().pthread_setname_np(t, name);
+}
+GRAFT_EXPORT int pthread_getname_np(pthread_t t, char* out, size_t room) {
+  Thread& r = threadOf(t);
+  return isG(r) ? shims::getName(r, out, room) : realThreads().pthread_getname_np(t, out, room);
+}
+GRAFT_EXPORT int pthread_setaffinity_np(pthread_t t, size_t size, const cpu_set_t* set) {
+  Thread& r = threadOf(t);
+  if (isG(r)) return shims::setAffinity(r, size, set);
+  return realThreads().pthread_setaffinity_np(t, size, set);
+}
+GRAFT_EXPORT int pthread_getaffinity_np(pthread_t t, size_t size, cpu_set_t* set) {
+  Thread& r = threadOf(t);
+  if (isG(r)) return shims::getAffinity(r, size, set);
+  return realThreads().pthread_getaffinity_np(t, size, set);
+}
+GRAFT_EXPORT int pthread_setschedparam(pthread_t t, int policy, const sched_param* param) {
+  Thread& r = threadOf(t);
+  if (isG(r)) return shims::setScheduling(r, policy, param);
+  return realThreads().pthread_setschedparam(t, policy, param);
+}
+GRAFT_EXPORT int pthread_getschedparam(pthread_t t, int* policy, sched_param* param) {
+  Thread& r = threadOf(t);
+  if (isG(r)) return shims::getScheduling(r, policy, param);
+  return realThreads().pthread_getschedparam(t, policy, param);
+}
+GRAFT_EXPORT int pthread_setschedprio(pthread_t t, int priority) {
+  Thread& r = threadOf(t);
+  if (!isG(r)) return realThreads().pthread_setschedprio(t, priority);
+  int policy;
+  sched_param param;
+  if (int error = shims::getScheduling(r, &policy, &param)) return error;
+  param.sched_priority = priority;
+  return shims::setScheduling(r, policy, &param);
+}
+// A clock per thread needs a kernel thread per thread: the caller's is right until it moves.
+GRAFT_EXPORT int pthread_getcpuclockid(pthread_t t, clockid_t* clock) {
+  Thread& r = threadOf(t);
+  if (!isG(r)) return realThreads().pthread_getcpuclockid(t, clock);
+  if (t != pthread_self()) return ENOENT;
+  *clock = CLOCK_THREAD_CPUTIME_ID;
+  return 0;
+}
+
+GRAFT_EXPORT pid_t gettid() {
+  return onG() ? static_cast<pid_t>(shims::graft_thread.tid) : os::gettid();
+}
+GRAFT_EXPORT int tgkill(pid_t process, pid_t tid, int signal) {
+  return static_cast<int>(syscall(SYS_tgkill, process, tid, signal));
+}
+GRAFT_EXPORT int sched_setaffinity(pid_t tid, size_t size, const cpu_set_t* set) {
+  Thread* t = onG() ? tid == 0 ? &shims::graft_thread : shims::threadWithTid(tid) : nullptr;
+  if (t != nullptr) return withErrno(shims::setAffinity(*t, size, set));
+  return realThreads().sched_setaffinity(tid, size, set);
+}
+GRAFT_EXPORT int sched_getaffinity(pid_t tid, size_t size, cpu_set_t* set) {
+  Thread* t = onG() ? tid == 0 ? &shims::graft_thread : shims::threadWithTid(tid) : nullptr;
+  if (t != nullptr) return withErrno(shims::getAffinity(*t, size, set));
+  return realThreads().sched_getaffinity(tid, size, set);
 }
 
 // --- Yielding and sleeping

@@ -51,6 +51,7 @@ bool Sched::start(const Config& config) {
   g->m = m;
   m->g = g;
   readKernelState(g->kernel);
+  os::sys(SYS_sched_getaffinity, 0, sizeof cpus_, os::arg(cpus_));
   m->kernel.take(g->kernel);
   for (uint32_t i = procs_; i-- > 0;) idlePut(&ps_[i]);
   acquireP(m, idleGet());
@@ -72,6 +73,7 @@ void Sched::mainG0(void* self) {
 
 void Sched::mMain(void* self) {
   M* m = static_cast<M*>(self);
+  if (m->sched->changed_.loadAcquire() != 0) m->sched->likeTheProcess(m);
   m->sched->leaveParked(m);
   P* p = m->next_p;
   m->next_p = nullptr;
@@ -171,6 +173,7 @@ void Sched::leftDead(M* m, G* g) {
     g->wired = 0;
     g->locked_m = nullptr;
     m->locked_g = nullptr;
+    if (m->changed) s->likeTheProcess(m);
   }
   if (s->config_.hooks.dead != nullptr) s->config_.hooks.dead(*s, m, g);
   if (g->callers_stack) g->stack = {};

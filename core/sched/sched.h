@@ -94,6 +94,10 @@ class Sched {
   void sleepUntil(uint64_t deadline_ns);  // [G]
   void lockThread();  // [G] wires the G to its M
   void unlockThread();  // [G]
+  // [G] The same for good: the G changes how the kernel schedules its thread. Others, and the M
+  // itself when the G is gone, are as the process was at the start.
+  void ownThread();
+  bool ownsThread() const { return currentG()->locked_m != nullptr && currentM()->changed; }  // [G]
   template <class F>
   void forEachG(F f) {  // every G that was ever made, dead ones too
     for (size_t i = 0; i < gs_.made(); i++) f(gs_.at(i));
@@ -241,6 +245,9 @@ class Sched {
   Pool<P, kMaxProcs> pool_p_;
   WakeState<base::RealAtom> wake_;
   ParkingLot lot_;
+  void likeTheProcess(M* m);
+  uint64_t cpus_[16] = {};  // the affinity mask at the start
+  base::Atomic<uint32_t> changed_{0};  // some M was changed
   uint64_t canary_[2] = {};  // %fs:0x28 and 0x30, equal in all threads
   uintptr_t main_sp_ = 0;  // where the first G's stack was at the start
   base::Atomic<const void*> late_[kLateWakes];  // addresses to wake; null: free

@@ -13,6 +13,7 @@
 
 #include "shims/glibc/own_tid.h"
 #include "shims/sync/sync.h"
+#include "shims/threads/ids.h"
 #include "shims/threads/life.h"
 #include "shims/threads/signals.h"
 
@@ -22,7 +23,6 @@ using runtime::rt;
 
 namespace {
 
-constexpr uint32_t kFirstTid = 0x10000000;  // above every kernel's, below FUTEX_OWNER_DIED
 constexpr int kPatience = 20;  // yields before a thread cannot be created
 constexpr uint32_t kTids = 0x10000000;
 
@@ -75,12 +75,9 @@ void readDefaultAttr() {
   pthread_attr_destroy(&attr);
 }
 
-int createThread(pthread_t* out, const pthread_attr_t* attr, void* (*fn)(void*), void* arg) {
-  Wanted w = defaults;
-  if (attr != nullptr) read(*attr, w);
-  w.spec.fn = fn;
-  w.spec.arg = arg;
-  w.spec.tid = kFirstTid + next_tid.fetchAddRelaxed(1) % kTids;
+namespace {
+
+int createPlain(pthread_t* out, const Wanted& w) {
   glibc::ThreadBlock* b;
   int error = glibc::create(w.spec, &b);
   // Threads that are done, or soon will be, may still sit on memory: let them go on.
@@ -107,6 +104,58 @@ int createThread(pthread_t* out, const pthread_attr_t* attr, void* (*fn)(void*),
   glibc::finish(b);
   releaseBlock(t);
   return EAGAIN;
+}
+
+// A thread with a kernel thread of its own: the creator waits until the kernel has agreed.
+struct WiredStart {
+  const pthread_attr_t* attr;
+  cpu_set_t creators;
+  void* (*fn)(void*);
+  void* arg;
+  int error;
+  Word done{0};
+
+  static void* run(void* self) {
+    auto* s = static_cast<WiredStart*>(self);
+    auto* fn = s->fn;
+    void* arg = s->arg;
+    int error = s->error = applyAttr(s->attr, s->creators);
+    if (error != 0) pthread_detach(pthread_self());
+    s->done.storeSeqCst(1);
+    Waits(rt.sched).wake(&s->done, 1);
+    return error == 0 ? fn(arg) : nullptr;
+  }
+};
+
+int createWired(pthread_t* out, const pthread_attr_t* attr, Wanted& w) {
+  WiredStart start{attr, {}, w.spec.fn, w.spec.arg, 0};
+  os::sys(SYS_sched_getaffinity, 0, sizeof start.creators, os::arg(&start.creators));
+  w.spec.fn = WiredStart::run;
+  w.spec.arg = &start;
+  if (int error = createPlain(out, w)) return error;
+  Waits waits(rt.sched);
+  while (start.done.loadAcquire() == 0) waits.wait(start.done, 0);
+  return start.error;
+}
+
+}  // namespace
+
+int createThread(pthread_t* out, const pthread_attr_t* attr, void* (*fn)(void*), void* arg) {
+  Wanted w = defaults;
+  bool wires = rt.sched.ownsThread();
+  if (attr != nullptr) {
+    read(*attr, w);
+    if (int error = checkAttr(attr, wires)) return error;
+  }
+  w.spec.fn = fn;
+  w.spec.arg = arg;
+  w.spec.tid = kFirstTid + next_tid.fetchAddRelaxed(1) % kTids;
+  if (!wires) return createPlain(out, w);
+  pthread_attr_t none;
+  pthread_attr_init(&none);
+  int error = createWired(out, attr != nullptr ? attr : &none, w);
+  pthread_attr_destroy(&none);
+  return error;
 }
 
 void endThread(Thread& t) {
@@ -182,6 +231,14 @@ int describeThread(Thread& t, pthread_attr_t* out) {
   pthread_attr_setstack(out, reinterpret_cast<void*>(b->attr_low), b->attr_size);
   pthread_attr_setguardsize(out, b->guard_size);
   pthread_attr_setdetachstate(out, detached ? PTHREAD_CREATE_DETACHED : PTHREAD_CREATE_JOINABLE);
+  int policy;
+  sched_param param;
+  if (getScheduling(t, &policy, &param) == 0) {
+    pthread_attr_setschedpolicy(out, policy);
+    pthread_attr_setschedparam(out, &param);
+  }
+  cpu_set_t cpus;
+  if (getAffinity(t, sizeof cpus, &cpus) == 0) pthread_attr_setaffinity_np(out, sizeof cpus, &cpus);
   return 0;
 }
 

@@ -3,6 +3,7 @@
 // is said once and holds for the life of the process.
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 #include "core/os/message.h"
 #include "shims/glibc/facts.h"
@@ -47,6 +48,7 @@ const char* adoptSelf() {
   }
   t.block = &main_block;
   t.tid = static_cast<uint32_t>(os::gettid());
+  os::sys(SYS_prctl, PR_GET_NAME, os::arg(t.name));
   return nullptr;
 }
 
