@@ -113,6 +113,9 @@ GRAFT_EXPORT long graftSyscall(long nr, long a, long b, long c, long d, long e, 
       break;
     }
     case SYS_gettid:
+    case SYS_set_tid_address:
+    case SYS_get_robust_list:
+    case SYS_set_robust_list:
     case SYS_tgkill:
     case SYS_tkill: {
       long result;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "shims/sync/sync.h"
 #include "shims/threads/signals.h"
 
 namespace graft::shims {
@@ -15,6 +16,8 @@ namespace graft::shims {
 using runtime::rt;
 
 namespace {
+
+constexpr size_t kRobustHeadSize = 24;
 
 bool gone(Thread& t) { return (t.state.loadAcquire() & (Thread::kEnded | Thread::kGone)) != 0; }
 bool isSelf(Thread& t) { return &t == &graft_thread; }
@@ -50,10 +53,22 @@ Thread* threadWithTid(int tid) {
 
 bool tidCall(long nr, long a, long b, long c, long& result) {
   if (!onG()) return false;
-  if (nr == SYS_gettid) {
+  // The word that the kernel clears at a thread's end is the M's own.
+  if (nr == SYS_gettid || nr == SYS_set_tid_address) {
     result = graft_thread.tid;
     return true;
   }
+  if (nr == SYS_get_robust_list && a == 0 && robustHead() != nullptr) {
+    *reinterpret_cast<void**>(b) = robustHead();
+    *reinterpret_cast<size_t*>(c) = kRobustHeadSize;
+    result = 0;
+    return true;
+  }
+  if (nr == SYS_set_robust_list) {  // an M's head is told the kernel when its G locks
+    result = static_cast<size_t>(b) == kRobustHeadSize ? 0 : -EINVAL;
+    return true;
+  }
+  if (nr != SYS_tgkill && nr != SYS_tkill) return false;
   bool with_process = nr == SYS_tgkill;
   if (with_process && a != os::getpid()) return false;
   Thread* t = threadWithTid(static_cast<int>(with_process ? b : a));
