@@ -47,6 +47,19 @@ subject("c11", 3)
 subject("stacks", 4)
 
 
+@CASES("gs.signals")
+def signals(context):
+    """Handlers run on the right thread, end the right waits, and nobody hangs."""
+    command = [context.program("gs_signals.c")]
+    native = context.native(command)
+    check(native.status == 0, f"natively: {native.text()}")
+    for _ in range(3):
+        graft = context.graft(command, MN)
+        agree(native, graft)
+        on_and_clean(graft)
+        gs(graft)
+
+
 @CASES("gs.fallbacks")
 def fallbacks(context):
     """Without what Gs need, threads are kernel threads, and one line says why."""
