@@ -79,7 +79,7 @@ bool HelperThread::start(void (*fn)(void*), void* arg) {
   return startThread({reinterpret_cast<uintptr_t>(block), block, &tid, fn, arg, ~uint64_t{0}});
 }
 
-bool HelperThread::startWithTls(void (*fn)(void*), void* arg, size_t tls_below) {
+bool HelperThread::startWithTls(void (*fn)(void*), void* arg, size_t tls_below, uint64_t blocked) {
   size_t bytes = sizeof stack + roundUp(tls_below, kOsPage) + kOsPage;
   if (mapped == 0) {
     mapped = reserve(bytes, 0);
@@ -88,7 +88,7 @@ bool HelperThread::startWithTls(void (*fn)(void*), void* arg, size_t tls_below) 
   }
   ThreadBlock* block = reinterpret_cast<ThreadBlock*>(mapped + bytes - kOsPage);
   *block = {block, {}};
-  return startThread({mapped + sizeof stack, block, &tid, fn, arg, ~uint64_t{0}});
+  return startThread({mapped + sizeof stack, block, &tid, fn, arg, blocked});
 }
 
 void HelperThread::forget() {

@@ -35,7 +35,8 @@ struct HelperThread {
   bool start(void (*fn)(void*), void* arg);
   // The same for a thread that reads thread variables of ours, which are zero there: with
   // `tls_below` bytes of room below its thread pointer, in a mapping that is kept.
-  bool startWithTls(void (*fn)(void*), void* arg, size_t tls_below);
+  bool startWithTls(void (*fn)(void*), void* arg, size_t tls_below,
+                    uint64_t blocked = ~uint64_t{0});
   // fork's child: the mapping is given back.
   void forget();
   bool running() const { return tid.loadAcquire() != 0; }

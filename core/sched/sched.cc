@@ -57,7 +57,8 @@ bool Sched::start(const Config& config) {
   acquireP(m, idleGet());
   show(g->ctx.fs, m, g);
   main_sp_ = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
-  if (config.sysmon && !sysmon_thread_.startWithTls(Sysmon::entry, this, config_.tls_below))
+  if (config.sysmon &&
+      !sysmon_thread_.startWithTls(Sysmon::entry, this, config_.tls_below, ~config_.open_signals))
     return false;
   on_.storeRelease(1);
   leave(m);

@@ -48,6 +48,7 @@ struct Hooks {
 struct Config {
   uint32_t procs = 0;  // 0: os::usableCpus()
   int stop_signal = 0;  // 0: the world cannot be stopped; its handler calls onStopSignal
+  uint64_t open_signals = 0;  // never blocked on threads of the scheduler's
   bool sysmon = true;
   bool fast_caches = true;  // malloc may use an M's mcache unasked
   size_t tls_below = 16384;  // room below an M's thread pointer for the process's static TLS
@@ -101,6 +102,13 @@ class Sched {
   template <class F>
   void forEachG(F f) {  // every G that was ever made, dead ones too
     for (size_t i = 0; i < gs_.made(); i++) f(gs_.at(i));
+  }
+
+  template <class F>
+  void forEachThread(
+      F f) {  // tid of every kernel thread of the scheduler's; 0 for some that have none
+    for (size_t i = 0; i < ms_.made(); i++) f(ms_.at(i).tid.loadAcquire());
+    f(sysmon_thread_.tid.loadAcquire());
   }
 
   // --- Waiting by address
@@ -278,6 +286,8 @@ class Sched {
   base::Atomic<uint64_t> retakes_{0}, handoffs_{0}, next_id_{0};
   os::HelperThread sysmon_thread_{};
 };
+
+void sendToProcess(int signal, void* info);
 
 inline void noStep() { base::compilerBarrier(); }
 

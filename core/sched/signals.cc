@@ -15,9 +15,16 @@ constexpr uint64_t kSynchronous = signalBit(SIGSEGV) | signalBit(SIGBUS) | signa
                                   signalBit(SIGILL) | signalBit(SIGTRAP) | signalBit(SIGSYS);
 
 uint64_t Sched::idleMask() const {
-  uint64_t open = kSynchronous;
+  uint64_t open = kSynchronous | config_.open_signals;
   if (config_.stop_signal != 0) open |= signalBit(config_.stop_signal);
   return ~open;
+}
+
+// Again, for somebody else. What the kernel itself or kill() wrote into `info` may be repeated by
+// the process's first thread only; from others it goes without.
+void sendToProcess(int signal, void* info) {
+  long got = os::sys(SYS_rt_sigqueueinfo, os::getpid(), signal, os::arg(info));
+  if (os::failed(got)) os::sys(SYS_kill, os::getpid(), signal);
 }
 
 void Sched::readKernelState(KernelState& out) {
@@ -88,7 +95,7 @@ bool Sched::postpone(int signal, void* info, uint64_t* frame_mask) {
   if (static_cast<const siginfo_t*>(info)->si_code == SI_TKILL) {
     os::sys(SYS_rt_tgsigqueueinfo, os::getpid(), os::gettid(), signal, os::arg(info));
   } else {
-    os::sys(SYS_rt_sigqueueinfo, os::getpid(), signal, os::arg(info));
+    sendToProcess(signal, info);
   }
   return true;
 }

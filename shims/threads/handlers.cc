@@ -138,6 +138,7 @@ int setHandler(int signal, const struct sigaction* act, struct sigaction* old) {
   ours.sa_sigaction = onSignal;
   sigdelset(&ours.sa_mask, kKick);
   sigdelset(&ours.sa_mask, kKickRestart);
+  sigdelset(&ours.sa_mask, kEveryThread);
   ours.sa_flags = (wanted.sa_flags | SA_SIGINFO) & ~static_cast<int>(SA_RESETHAND);
   if (real(signal, &ours, nullptr) != 0) return -1;
   if (old != nullptr) *old = before;

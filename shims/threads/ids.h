@@ -21,7 +21,8 @@ int getAffinity(Thread& t, size_t size, cpu_set_t* set);
 int setScheduling(Thread& t, int policy, const sched_param* param);
 int getScheduling(Thread& t, int* policy, sched_param* param);
 
-// gettid, tkill, tgkill and what tells the kernel of words of the thread, through syscall(). True: `result` is the kernel's answer.
+// gettid, tkill, tgkill and what tells the kernel of words of the thread, through syscall(). True:
+// `result` is the kernel's answer.
 bool tidCall(long nr, long a, long b, long c, long& result);
 // prctl's PR_SET_NAME and PR_GET_NAME. False: the kernel's business.
 bool ownName(bool set, char* name);

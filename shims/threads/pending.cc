@@ -19,7 +19,6 @@ namespace {
 
 constexpr size_t kPending = 256;
 constexpr uint64_t kCancelAndSetxid = 3ull << 31;  // libc's own two
-constexpr uint64_t kKicks = sched::signalBit(kKick) | sched::signalBit(kKickRestart);
 constexpr uint64_t kRetryNs = 2'000'000;
 
 struct Pending {
@@ -144,7 +143,7 @@ uint64_t openSignals() {
     if (lives(g)) open |= ~g.kernel.blocked.loadRelaxed();
   });
   constexpr int kNever[] = {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
-  uint64_t never = kCancelAndSetxid;
+  uint64_t never = kCancelAndSetxid | sched::signalBit(kEveryThread);
   for (int s : kNever) never |= sched::signalBit(s);
   return (open & ~never) | sched::signalBit(kKick);
 }
@@ -173,7 +172,7 @@ sched::G* chooseFor(int signal) {
 void route(int signal, siginfo_t& info) {
   sched::G* g = chooseFor(signal);
   if (g == nullptr) {  // blocked by all since: somebody may wait for it
-    os::sys(SYS_rt_sigqueueinfo, os::getpid(), signal, os::arg(&info));
+    sched::sendToProcess(signal, &info);
     return;
   }
   void* handler = actionOf(signal).handler;
@@ -222,7 +221,7 @@ int changeMask(int how, const sigset_t* set, sigset_t* old) {
   if (set != nullptr) {
     base::copyBytes(&want, set, sizeof want);
     if (how == SIG_BLOCK || how == SIG_SETMASK) want &= ~kCancelAndSetxid;
-    if (watchesSignals()) want &= ~kKicks;
+    if (watchesSignals()) want &= ~kOurSignals;
   }
   long got =
       os::sys(SYS_rt_sigprocmask, how, set != nullptr ? os::arg(&want) : 0, os::arg(&before), 8);
@@ -252,7 +251,7 @@ int sendTo(Thread& t, int signal, siginfo_t* info) {
   if (handler == reinterpret_cast<void*>(SIG_IGN)) return 0;
   if (handler == reinterpret_cast<void*>(SIG_DFL) && opens(*g, signal)) {
     if (!ignoredByDefault(signal)) {
-      os::sys(SYS_rt_sigqueueinfo, os::getpid(), signal, os::arg(info));
+      sched::sendToProcess(signal, info);
     }
     return 0;
   }
@@ -280,8 +279,8 @@ void wakeCancelled(Thread& t) {
 int suspendWith(const sigset_t* mask) {
   sigset_t open = *mask;
   if (watchesSignals()) {
-    sigdelset(&open, kKick);
-    sigdelset(&open, kKickRestart);
+    constexpr int kOurs[] = {kKick, kKickRestart, kEveryThread};
+    for (int s : kOurs) sigdelset(&open, s);
   }
   return realThreads().sigsuspend(&open);
 }
@@ -296,6 +295,9 @@ void inSigwait(bool now) {
 
 void startSignals(sched::Config& config) {
   config.hooks.signals = onSignals;
+  config.open_signals = sched::signalBit(kEveryThread);
+  uint64_t open = kOurSignals;
+  os::sys(SYS_rt_sigprocmask, SIG_UNBLOCK, os::arg(&open), 0, 8);
   struct sigaction kick{};
   kick.sa_sigaction = kicked;
   kick.sa_flags = SA_SIGINFO;
@@ -304,8 +306,11 @@ void startSignals(sched::Config& config) {
   realThreads().sigaction(kKickRestart, &kick, nullptr);
 }
 
+uint32_t signalThreadId() { return signal_thread.tid.loadAcquire(); }
+
 void startSignalThread() {
-  signal_thread.startWithTls(takeForProcess, nullptr, glibc::staticTlsBelow());
+  signal_thread.startWithTls(takeForProcess, nullptr, glibc::staticTlsBelow(),
+                             ~sched::signalBit(kEveryThread));
 }
 
 void forkChildSignals() {
@@ -321,7 +326,7 @@ void forgetSignals(sched::G* g) {
     if (p.g != g) continue;
     p.g = nullptr;
     count.fetchSubAcqRel(1);
-    if (p.process) os::sys(SYS_rt_sigqueueinfo, os::getpid(), p.signal, os::arg(&p.info));
+    if (p.process) sched::sendToProcess(p.signal, &p.info);
   }
 }
 

@@ -24,6 +24,9 @@ namespace graft::shims {
 // Ours: they make a kernel thread look at what was sent to its G. The first ends a system call as a
 // handler without SA_RESTART does. The program cannot block them.
 inline constexpr int kKick = 44, kKickRestart = 45;
+inline constexpr int kEveryThread = 46;  // credentials.cc
+inline constexpr uint64_t kOurSignals =
+    sched::signalBit(kKick) | sched::signalBit(kKickRestart) | sched::signalBit(kEveryThread);
 
 // Whether handlers go through ours: decided once, by the option.
 bool watchesSignals();
@@ -41,7 +44,14 @@ void inSigwait(bool now);
 // For the scheduler: hooks, the two signals that make an M look, and the signal thread.
 void startSignals(sched::Config& config);
 void startSignalThread();
+uint32_t signalThreadId();
 void forkChildSignals();
+// Every one of graft's that shares the process's state; glibc's are its own business.
+template <class F>
+void forEachKernelThread(F f) {
+  runtime::rt.sched.forEachThread(f);
+  f(signalThreadId());
+}
 // The G is gone: what was sent to it is dropped. On g0.
 void forgetSignals(sched::G* g);
 
