@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 
 #include "core/base/atomic.h"
+#include "core/base/options.h"
 #include "preload/process.h"
 #include "preload/sync_gs.h"
 #include "shims/start.h"
@@ -20,7 +21,7 @@ namespace graft::preload {
 namespace {
 
 // Whether this process wants its threads to be Gs.
-bool wantsGs() { return false; }
+bool wantsGs() { return base::options.threads.get() == base::Threads::kMToN; }
 
 constexpr uint32_t kUndecided = 0, kGlibcs = 1, kShims = 2;
 constinit base::Atomic<uint32_t> owner{kUndecided};

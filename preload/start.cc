@@ -13,6 +13,8 @@
 #include "preload/real.h"
 #include "shims/facts.h"
 #include "shims/start.h"
+#include "shims/threads/real.h"
+#include "shims/threads/threads.h"
 
 extern "C" {
 // Present only when a sanitizer's runtime is in the process.
@@ -111,13 +113,17 @@ void parent() {
   if (locked_for_fork) _IO_list_unlock();
 }
 // glibc resets its list lock in the child by itself.
-void child() { rt.forkChild(locked_for_fork); }
+void child() {
+  rt.forkChild(locked_for_fork);
+  shims::forkChildThreads();
+}
 
 __attribute__((constructor)) void startUp() {
   bool on = shims::startRuntime();
   preload::initDl();
   preload::resolveProcess();
   preload::resolveSync();
+  shims::resolveRealThreads();
   if (on) pthread_atfork(prepare, parent, child);
   if (!base::options.child) forgetPreload();
   rt.sayVerbose();

@@ -88,7 +88,7 @@ void* allocate(size_t size, size_t align, bool* zero, const void* caller) {
       p = rt.withCache([&](heap::MCache& c) { return rt.heap.allocLarger(c, &cls, align); });
     room = heap::classSize(cls);
   } else {
-    if (heap::MCache* own = runtime::t_heap.own) rt.heap.checkTops(*own);
+    if (heap::MCache* own = runtime::threadHeap().own) rt.heap.checkTops(*own);
     p = rt.heap.allocLarge(room, align, &fresh);
     bool sane = room < rt.heap.space.reservedBytes() && align < rt.heap.space.reservedBytes();
     if (p == nullptr && sane && relieve()) p = rt.heap.allocLarge(room, align, &fresh);
@@ -143,7 +143,8 @@ void freeSlow(void* p) {
     return;
   }
   // The common miss is a full cache.
-  if (heap::MCache* own = runtime::t_heap.own; own != nullptr && own == runtime::t_heap.fast) {
+  if (heap::MCache* own = runtime::threadHeap().own;
+      own != nullptr && own == runtime::threadHeap().fast) {
     if (size_t cls = heap::liveClassFast(*own, p); cls != 0) {
       rt.heap.freeToCache(*own, static_cast<ClassId>(cls), p);
       return rt.afterSlowPath();

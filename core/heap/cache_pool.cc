@@ -38,14 +38,15 @@ MCache* CachePool::pick(uintptr_t thread_pointer) {
   MCache* c = nullptr;
   // A thread pointer belongs to one living thread, and this thread has no cache: whoever is
   // registered under it has ended.
-  for (size_t i = 0; i < made_ && c == nullptr; i++) {
+  bool thread = thread_pointer > kMachineOwner;
+  for (size_t i = 0; thread && i < made_ && c == nullptr; i++) {
     if (at(i)->owner_tp.loadRelaxed() == thread_pointer) c = at(i);
   }
   // A program that starts a thread when another ends would else leave caches behind, each full.
   constexpr size_t kLooks = 4;
   for (size_t i = 0; i < kLooks && i < made_ && c == nullptr; i++) {
     MCache* other = at(next_look_++ % made_);
-    if (other->owner_tp.loadRelaxed() > kSharedOwner && isDead(other)) c = other;
+    if (other->owner_tp.loadRelaxed() > kMachineOwner && isDead(other)) c = other;
   }
   if (c == nullptr && free_ != nullptr) {
     c = free_;
@@ -56,7 +57,7 @@ MCache* CachePool::pick(uintptr_t thread_pointer) {
   // Asking the kernel about every owner is worth it only now and then.
   if (c == nullptr && failed_acquires_++ % 64 == 0) {
     for (size_t i = 0; i < made_ && c == nullptr; i++) {
-      if (at(i)->owner_tp.loadRelaxed() > kSharedOwner && isDead(at(i))) c = at(i);
+      if (at(i)->owner_tp.loadRelaxed() > kMachineOwner && isDead(at(i))) c = at(i);
     }
   }
   return c;
@@ -97,6 +98,7 @@ void CachePool::forkChild(MCache* mine, uint32_t tid) {
     MCache* c = at(i);
     if (c->owner_tp.loadRelaxed() == kSharedOwner) continue;  // was locked during the fork
     if (c == mine) {
+      c->owner_tp.storeRelaxed(os::threadPointer());
       c->owner_tid.storeRelaxed(tid);
       continue;
     }

@@ -16,7 +16,9 @@
 namespace graft::heap {
 
 inline constexpr size_t kSharedCaches = 8;
-inline constexpr uintptr_t kSharedOwner = 1;  // owner_tp of a shared cache; 0: nobody's
+// Values of owner_tp that are no thread's; 0: nobody's.
+inline constexpr uintptr_t kSharedOwner = 1;
+inline constexpr uintptr_t kMachineOwner = 2;  // of the scheduler, which gives it back itself
 
 struct SharedCache {
   os::Mutex mu;
@@ -42,6 +44,11 @@ class CachePool {
   MCache* acquire(uintptr_t thread_pointer, uint32_t tid) {
     return acquire(thread_pointer, tid, [](MCache&) {});
   }
+  // The owner has no use for it any more; its slots stay in it for the next one.
+  void release(MCache* c) {
+    os::Lock lock(mu_);
+    releaseLocked(c);
+  }
   // The locked cache for a thread without one of its own; its `cache` may be null (no memory).
   SharedCache& shared(uintptr_t thread_pointer);
   MCache* cacheOfShared(SharedCache& s) GRAFT_REQUIRES(s.mu);
@@ -53,7 +60,7 @@ class CachePool {
     size_t reaped = 0;
     for (size_t i = 0; i < made_; i++) {
       MCache* c = at(i);
-      if (c->owner_tp.loadRelaxed() <= kSharedOwner || !isDead(c)) continue;
+      if (c->owner_tp.loadRelaxed() <= kMachineOwner || !isDead(c)) continue;
       drain(*c);
       c->shrink();
       releaseLocked(c);
@@ -70,7 +77,7 @@ class CachePool {
     size_t n = made_published_.loadAcquire();
     for (size_t i = 0; i < n; i++) f(*at(i));
   }
-  // fork child: `mine` (may be null) stays with the calling thread, all others are forgotten.
+  // fork child: `mine` (may be null) is the calling thread's from now on, all others are forgotten.
   void forkChild(MCache* mine, uint32_t tid);
 
   os::Mutex& mutex() GRAFT_RETURNS_LOCK(mu_) { return mu_; }

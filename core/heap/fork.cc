@@ -14,11 +14,11 @@ void Heap::forkPrepare() GRAFT_NO_LOCK_ANALYSIS {
   if (base::planted(base::Plant::kForkInRefill)) return;
   for (size_t i = 1; i < kNumClasses; i++) central[i].mu.lockForFork();
   mheap.mutex().lockForFork();
-  os::fork_owner.storeRelaxed(os::threadPointer());
+  os::beginOwnFork();
 }
 
 void Heap::forkParent() GRAFT_NO_LOCK_ANALYSIS {
-  os::fork_owner.storeRelaxed(0);
+  os::endOwnFork();
   if (!base::planted(base::Plant::kForkInRefill)) {
     mheap.mutex().unlockAfterFork();
     for (size_t i = kNumClasses - 1; i >= 1; i--) central[i].mu.unlockAfterFork();
@@ -28,7 +28,7 @@ void Heap::forkParent() GRAFT_NO_LOCK_ANALYSIS {
 }
 
 void Heap::forkChild(MCache* mine, uint32_t tid) GRAFT_NO_LOCK_ANALYSIS {
-  os::fork_owner.storeRelaxed(0);
+  os::endOwnFork();
   mheap.mutex().reset();
   for (size_t i = 1; i < kNumClasses; i++) central[i].mu.reset();
   caches.mutex().reset();

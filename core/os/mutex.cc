@@ -8,6 +8,22 @@ namespace graft::os {
 
 constinit base::Atomic<uintptr_t> fork_owner{0};
 
+namespace {
+constinit base::Atomic<int> fork_tid{0}, fork_pid{0};
+}
+
+void beginOwnFork() {
+  fork_tid.storeRelaxed(gettid());
+  fork_pid.storeRelaxed(getpid());
+  fork_owner.storeRelease(threadPointer());
+}
+void endOwnFork() { fork_owner.storeRelaxed(0); }
+
+// In the child the tid is another one, but nobody else is there.
+bool isForkingThread() {
+  return gettid() == fork_tid.loadRelaxed() || getpid() != fork_pid.loadRelaxed();
+}
+
 void Mutex::lockSlow() {
   if (insideOwnFork()) return;
   for (int spin = 0; spin < 60; spin++) {

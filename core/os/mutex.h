@@ -35,10 +35,14 @@ namespace graft::os {
 
 // Thread pointer of the thread that is inside fork and owns all heap locks; 0 otherwise.
 extern constinit base::Atomic<uintptr_t> fork_owner;
+void beginOwnFork();
+void endOwnFork();
+// A thread pointer is not enough: code on an M's g0 runs with that of the G which ran last.
+bool isForkingThread();
 
 inline bool insideOwnFork() {
   uintptr_t owner = fork_owner.loadRelaxed();
-  return __builtin_expect(owner != 0, 0) && owner == threadPointer();
+  return __builtin_expect(owner != 0, 0) && owner == threadPointer() && isForkingThread();
 }
 
 class GRAFT_CAPABILITY("mutex") Mutex {

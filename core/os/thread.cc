@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include "core/os/mem.h"
 #include "core/os/sys.h"
 
 namespace graft::os {
@@ -76,6 +77,24 @@ bool HelperThread::start(void (*fn)(void*), void* arg) {
   ThreadBlock* block = reinterpret_cast<ThreadBlock*>(top - sizeof(ThreadBlock));
   *block = {block, {}};
   return startThread({reinterpret_cast<uintptr_t>(block), block, &tid, fn, arg, ~uint64_t{0}});
+}
+
+bool HelperThread::startWithTls(void (*fn)(void*), void* arg, size_t tls_below, uint64_t blocked) {
+  size_t bytes = sizeof stack + roundUp(tls_below, kOsPage) + kOsPage;
+  if (mapped == 0) {
+    mapped = reserve(bytes, 0);
+    mapped_bytes = bytes;
+    if (mapped == 0 || !commit(mapped, bytes)) return false;
+  }
+  ThreadBlock* block = reinterpret_cast<ThreadBlock*>(mapped + bytes - kOsPage);
+  *block = {block, {}};
+  return startThread({mapped + sizeof stack, block, &tid, fn, arg, blocked});
+}
+
+void HelperThread::forget() {
+  if (mapped != 0) release(mapped, mapped_bytes);
+  mapped = 0;
+  tid.storeRelaxed(0);
 }
 
 void HelperThread::join() {

@@ -27,10 +27,18 @@ bool startThread(const ThreadSpec& spec);
 struct HelperThread {
   // The kernel writes the tid here, and 0 (with a futex wake) when the thread has ended.
   base::Atomic<uint32_t> tid{0};
+  uintptr_t mapped = 0;
+  size_t mapped_bytes = 0;
   alignas(64) char stack[16384];
 
   // Runs fn(arg). False: the kernel refused. Must not be running.
   bool start(void (*fn)(void*), void* arg);
+  // The same for a thread that reads thread variables of ours, which are zero there: with
+  // `tls_below` bytes of room below its thread pointer, in a mapping that is kept.
+  bool startWithTls(void (*fn)(void*), void* arg, size_t tls_below,
+                    uint64_t blocked = ~uint64_t{0});
+  // fork's child: the mapping is given back.
+  void forget();
   bool running() const { return tid.loadAcquire() != 0; }
   // Waits until the thread has ended.
   void join();

@@ -14,9 +14,6 @@ namespace graft::runtime {
 
 constinit Runtime rt;
 
-thread_local constinit ThreadHeap t_heap __attribute__((tls_model("initial-exec"))) = {
-    const_cast<heap::CacheHead*>(&heap::kEmptyCache), nullptr, 0};
-
 namespace {
 
 // The values are set before anything is reported, GRAFT_LOG among them.
@@ -114,13 +111,25 @@ bool Runtime::start(const StartInfo& info) {
 }
 
 heap::MCache* Runtime::adoptCache() {
-  ThreadHeap& t = t_heap;
+  if (sched::currentM() != nullptr) return nullptr;  // its M's, or none
+  sched::ThreadHeap& t = threadHeap();
   if (t.shared_ops != 0 && t.shared_ops++ % 1024 != 0) return nullptr;
   t.shared_ops = 1;
   t.own = heap.acquireCache(threadId(), static_cast<uint32_t>(os::gettid()));
   if (t.own == nullptr) return nullptr;
   if (!slow_mode_) t.fast = t.own;
   return t.own;
+}
+
+bool Runtime::startScheduler(sched::Config config) {
+  config.fast_caches = !slow_mode_;
+  config.hooks.takeCache = [] { return rt.heap.acquireCache(heap::kMachineOwner, 0); };
+  config.hooks.giveCache = [](heap::MCache* c) { rt.heap.caches.release(c); };
+  heap::MCache* own = threadHeap().own;
+  threadHeap().fast = const_cast<heap::CacheHead*>(&heap::kEmptyCache);
+  threadHeap().own = nullptr;
+  if (own != nullptr) heap.caches.release(own);
+  return sched.start(config);
 }
 
 void Runtime::forkPrepare(bool lock) {
@@ -139,10 +148,12 @@ void Runtime::forkChild(bool locked) {
   if (!on()) return;
   uint32_t tid = static_cast<uint32_t>(os::gettid());
   scavenger.forkChild();
+  heap::MCache* own = threadHeap().own;
+  if (sched.on()) sched.forkChild();
   if (locked) {
-    heap.forkChild(t_heap.own, tid);
-  } else if (t_heap.own != nullptr) {
-    t_heap.own->owner_tid.storeRelaxed(tid);
+    heap.forkChild(own, tid);
+  } else if (own != nullptr) {
+    own->owner_tid.storeRelaxed(tid);
   }
 }
 

@@ -2,8 +2,7 @@
 // constructor; it comes to life at the first allocation (which may precede our constructor) and is
 // never torn down, because other libraries free memory after every destructor of ours.
 //
-// t_heap is the one per-thread fact: the cache that the running thread's fast path uses. Its
-// initial value is the empty view, so a new thread needs no set-up and no null check.
+// The one per-thread fact is the cache that the running thread's fast path uses: threadHeap().
 #pragma once
 
 #include "core/base/atomic.h"
@@ -14,13 +13,7 @@
 
 namespace graft::runtime {
 
-struct ThreadHeap {
-  heap::CacheHead* fast;   // what malloc and free use: own, or the empty view
-  heap::MCache* own;       // null: none yet, or the pool is exhausted
-  uint32_t shared_ops;     // operations on a shared cache since the last try for one of its own
-};
-
-extern thread_local constinit ThreadHeap t_heap __attribute__((tls_model("initial-exec")));
+inline sched::ThreadHeap& threadHeap() { return sched::graft_current.heap; }
 
 enum class State : uint32_t { kNew, kStarting, kOn, kOff };
 
@@ -47,7 +40,7 @@ class Runtime {
   // does, or nullptr when not even a shared cache can be had.
   template <class F>
   void* withCache(F f) {
-    ThreadHeap& t = t_heap;
+    sched::ThreadHeap& t = threadHeap();
     if (__builtin_expect(t.own != nullptr, 1)) return f(*t.own);
     if (heap::MCache* own = adoptCache()) return f(*own);
     heap::SharedCache& shared = heap.caches.shared(threadId());
@@ -78,8 +71,10 @@ class Runtime {
   Scavenger scavenger;
   sched::Sched sched;  // dormant until the first thread of a program whose threads are Gs
 
-  // The program's threads are Gs from here on.
-  bool threadsAreGs() const { return sched.on(); }
+  // The calling thread, the only one of the program's, becomes the first G. `config` holds what the
+  // embedder knows; caches are added here. False: the kernel gave no memory or no thread.
+  bool startScheduler(sched::Config config);
+  const char* why_no_gs = nullptr;  // set: threads are kernel threads although Gs were asked for
 
  private:
   heap::MCache* adoptCache();

@@ -37,6 +37,12 @@ void Runtime::writeSummary() {
     out.json(base::kCapabilities[i].name).str(": ");
     out.json(stateOf(static_cast<base::Capability>(i), heap, on()));
   }
+  out.str("}, \"threads\": {\"mode\": ").str(sched.on() ? "\"m:n\"" : "\"1:1\"");
+  out.str(", \"why_not\": ").json(why_no_gs != nullptr ? why_no_gs : "");
+  sched::Totals t = sched.totals();
+  out.str(", \"procs\": ").udec(sched.procs()).str(", \"gs\": ").udec(t.gs);
+  out.str(", \"ms\": ").udec(t.ms).str(", \"retakes\": ").udec(t.retakes);
+  out.str(", \"handoffs\": ").udec(t.handoffs);
   out.str("}},\n");
   int fd = os::openOutput(pattern, false);
   if (fd < 0) return;

@@ -8,6 +8,7 @@
 
 #include "core/base/atomic.h"
 #include "core/os/switch.h"
+#include "core/sched/kernel_state.h"
 #include "core/sched/park.h"
 #include "core/sched/stack.h"
 #include "core/sched/timer.h"
@@ -43,6 +44,12 @@ struct G {
   M* locked_m = nullptr;  // wired to this M
   uint32_t wired = 0;  // how often it asked to be; its own
   uint32_t norun = 0;  // HZ-NORUN: not to be stopped or moved; the G's own
+  // See kernel_state.h.
+  KernelState kernel;
+  uint32_t handlers = 0;  // entered and not left: its mask may be another one; its own
+  // Handlers of the program that ran on it, and those among them that end system calls; its own.
+  uint32_t handled = 0, interrupting = 0;
+  base::Atomic<uint32_t> signals{0};  // something was sent to it that it has not looked at
   // Immutable while it lives.
   void (*entry)(void*) = nullptr;
   void* arg = nullptr;

@@ -23,7 +23,7 @@ M* Sched::enterSlow(M* m) {
   if (old != nullptr && config_.hooks.giveCache != nullptr) config_.hooks.giveCache(old);
   if (p != nullptr) {
     acquireP(m, p);
-    slotAt(os::threadPointer()).mcache = m->mcache;
+    show(m->fs_now, m, m->g);
     return m;
   }
   switchToG0(m, leftToGlobal);
@@ -49,7 +49,7 @@ bool Sched::retake(P* p, OwnerValue seen) {
 long Sched::blocking(long (*call)(void*), void* arg) {
   M* m = enter();
   P* p = releaseP(m);
-  slotAt(os::threadPointer()).mcache = nullptr;
+  show(m->fs_now, m, m->g);
   handoffs_.fetchAddRelaxed(1);
   handOffP(p);
   // Every callee-saved register of the callers is in this frame now, for who scans the stack.
@@ -88,7 +88,7 @@ void Sched::returnFromCall(M* m) {
     m = currentM();
   } else {
     acquireP(m, p);
-    slotAt(os::threadPointer()).mcache = m->mcache;
+    show(m->fs_now, m, m->g);
   }
   leave(m);
 }

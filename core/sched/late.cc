@@ -21,6 +21,7 @@ constexpr uintptr_t kMainReach = 1_MiB;
 bool Sched::interruptedRuntime() {
   G* g = currentG();
   if (g == nullptr) return in_lot != 0;
+  if (g->norun != 0) return true;  // the handler interrupted libgraft outside the runtime
   uintptr_t sp = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   bool own = sp - reinterpret_cast<uintptr_t>(g->stack.low) < g->stack.size;
   if (g == &gs_.at(0)) own = main_sp_ - sp < kMainReach;

@@ -28,11 +28,13 @@ struct M {
   G* g = nullptr;
   void (*left)(M* m, G* g) = nullptr;  // what g0 does with a G that has left its stack
   heap::MCache* mcache = nullptr;
+  bool changed = false;  // the kernel schedules it by other rules than the process's
   bool spinning = false;  // set by the waker for an M that it starts
   uint64_t rng = 0;
   void* stop_context = nullptr;  // where it stands still: a ucontext, or null: stop_sp
   void* stop_sp = nullptr;
   StopPoint<base::RealAtom> stop;
+  KernelState kernel;  // what the kernel thread has
 
   // Immutable once it runs.
   uint32_t index = 0;

@@ -10,10 +10,6 @@
 #include "core/sched/runq.h"
 #include "core/sched/timer.h"
 
-namespace graft::heap {
-struct MCache;
-}
-
 namespace graft::sched {
 
 using RunQ = RunQueue<base::RealAtom, G*>;

@@ -5,7 +5,8 @@
 
 namespace graft::sched {
 
-thread_local constinit Current graft_current{};
+thread_local constinit Current graft_current{
+    {const_cast<heap::CacheHead*>(&heap::kEmptyCache), nullptr, 0}, nullptr, nullptr};
 thread_local constinit uint32_t in_lot = 0;
 
 M* Sched::enter() {
@@ -19,11 +20,12 @@ M* Sched::enter() {
 void Sched::leave(M* m) {
   m->p->word.leave(m->held);
   base::delayPoint();
-  if (__builtin_expect(m->stop.leave(noStep), 0)) standStill(m, nullptr);
+  if (__builtin_expect(m->stop.leave(noStep), 0)) leaveRequested(m);
 }
 
 void Sched::switchToG0(M* m, void (*left)(M*, G*)) {
   m->left = left;
+  if (__builtin_expect(m->g->handlers != 0, 0)) readMask(m, m->g);
   os::graft_switch(&m->g->ctx, &m->g0);
 }
 
@@ -66,7 +68,8 @@ void Sched::ready(G* g) {
 // (late.cc).
 M* Sched::enterLot() {
   M* m = currentM();
-  if (m != nullptr) return enter();
+  // Inside already: a blocking call's own code, which holds no P.
+  if (m != nullptr && !m->stop.inside()) return enter();
   in_lot++;
   base::compilerBarrier();
   return nullptr;

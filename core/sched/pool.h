@@ -36,6 +36,11 @@ class Pool {
     made_.storeRelease(n + 1);
     return t;
   }
+  // Of a pool that nobody will use again (fork's child).
+  void release() {
+    if (base_ != 0) os::release(base_, roundUp(kMax * sizeof(T), kOsPage));
+    base_ = 0;
+  }
   T& at(size_t i) const { return *reinterpret_cast<T*>(base_ + i * sizeof(T)); }
   bool holds(const T* t) const {
     size_t off = reinterpret_cast<Addr>(t) - base_;

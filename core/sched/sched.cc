@@ -50,11 +50,16 @@ bool Sched::start(const Config& config) {
   g->state.set(GState::kRunning);
   g->m = m;
   m->g = g;
+  readKernelState(g->kernel);
+  os::sys(SYS_sched_getaffinity, 0, sizeof cpus_, os::arg(cpus_));
+  m->kernel.take(g->kernel);
   for (uint32_t i = procs_; i-- > 0;) idlePut(&ps_[i]);
   acquireP(m, idleGet());
-  slotAt(g->ctx.fs) = {m, g, m->mcache};
+  show(g->ctx.fs, m, g);
   main_sp_ = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
-  if (config.sysmon && !sysmon_thread_.start(Sysmon::entry, this)) return false;
+  if (config.sysmon &&
+      !sysmon_thread_.startWithTls(Sysmon::entry, this, config_.tls_below, ~config_.open_signals))
+    return false;
   on_.storeRelease(1);
   leave(m);
   return true;
@@ -69,6 +74,7 @@ void Sched::mainG0(void* self) {
 
 void Sched::mMain(void* self) {
   M* m = static_cast<M*>(self);
+  if (m->sched->changed_.loadAcquire() != 0) m->sched->likeTheProcess(m);
   m->sched->leaveParked(m);
   P* p = m->next_p;
   m->next_p = nullptr;
@@ -93,10 +99,14 @@ M* Sched::makeM() {
   return m;
 }
 
+size_t Sched::machineBytes() const {
+  size_t below = config_.tls_below != 0 ? config_.tls_below : kTlsBelow;
+  return kG0Stack + roundUp(below, kOsPage) + kBlock;
+}
+
 bool Sched::mapM(M* m) {
   if (m->block != 0) return true;
-  size_t bytes =
-      kG0Stack + roundUp(config_.tls_below != 0 ? config_.tls_below : kTlsBelow, kOsPage) + kBlock;
+  size_t bytes = machineBytes();
   Addr at = os::reserve(bytes, 0);
   if (at == 0) return false;
   if (!os::commit(at, bytes)) {
@@ -109,15 +119,15 @@ bool Sched::mapM(M* m) {
   block[6] = canary_[1];
   m->block = at;
   m->fs = m->fs_now = reinterpret_cast<uintptr_t>(block);
-  slotAt(m->fs) = {m, nullptr, nullptr};
+  show(m->fs, m, nullptr);
   return true;
 }
 
 bool Sched::startThread(M* m) {
   if (!mapM(m)) return false;
-  uint64_t open = config_.stop_signal == 0 ? 0 : uint64_t{1} << (config_.stop_signal - 1);
+  m->kernel.blocked.storeRelaxed(idleMask());
   return os::startThread(
-      {m->block + kG0Stack, reinterpret_cast<void*>(m->fs), &m->tid, mMain, m, ~open});
+      {m->block + kG0Stack, reinterpret_cast<void*>(m->fs), &m->tid, mMain, m, idleMask()});
 }
 
 G* Sched::spawn(const Spawn& what) {
@@ -128,10 +138,16 @@ G* Sched::spawn(const Spawn& what) {
     g->arg = what.arg;
     g->user = what.user;
     g->norun = 0;
+    g->handlers = 0;
+    g->signals.storeRelaxed(0);
+    g->kernel.take({});
+    g->kernel.blocked.storeRelaxed(what.blocked != nullptr ? *what.blocked
+                                                           : m->g->kernel.blocked.loadRelaxed());
     g->id = next_id_.fetchAddRelaxed(1);
     os::makeContext(&g->ctx, g->stack.low, g->stack.size, gMain, g);
     g->ctx.fs = g->stack.fs;
     g->state.set(GState::kRunnable);
+    if (what.out != nullptr) *what.out = g;
     put(m, g, true);
   }
   leave(m);
@@ -159,6 +175,7 @@ void Sched::leftDead(M* m, G* g) {
     g->wired = 0;
     g->locked_m = nullptr;
     m->locked_g = nullptr;
+    if (m->changed) s->likeTheProcess(m);
   }
   if (s->config_.hooks.dead != nullptr) s->config_.hooks.dead(*s, m, g);
   if (g->callers_stack) g->stack = {};
@@ -253,6 +270,10 @@ void Sched::putDead(M* m, G* g) {
     dead_gs_ = d;
     dead_count_++;
   }
+}
+
+Totals Sched::totals() const {
+  return {next_id_.loadRelaxed(), ms_.made(), retakes_.loadRelaxed(), handoffs_.loadRelaxed()};
 }
 
 Counts Sched::counts() {

@@ -41,13 +41,17 @@ struct Hooks {
   void (*dead)(Sched& s, M* m, G* g) = nullptr;  // [g0] g has left its stack for good
   // Nothing can run and nothing will: no lock held, on g0 of the last M to go to sleep.
   void (*deadlock)(Sched& s) = nullptr;
+  // Null: signals are not looked after. g, running in user code, has something in g->signals.
+  void (*signals)(G* g) = nullptr;
   bool (*expectsEvents)() = nullptr;  // something outside may still ready a G: no deadlock
 };
 
 struct Config {
   uint32_t procs = 0;  // 0: os::usableCpus()
   int stop_signal = 0;  // 0: the world cannot be stopped; its handler calls onStopSignal
+  uint64_t open_signals = 0;  // never blocked on threads of the scheduler's
   bool sysmon = true;
+  bool fast_caches = true;  // malloc may use an M's mcache unasked
   size_t tls_below = 0;  // room below an M's thread pointer for static TLS; 0: kTlsBelow
   StackSource stacks;
   Hooks hooks;
@@ -56,7 +60,7 @@ struct Config {
 // What a dormant scheduler holds: all zero, so that it lies in .bss.
 constexpr Config noConfig() {
   Config c;
-  c.sysmon = false;
+  c.sysmon = c.fast_caches = false;
   return c;
 }
 
@@ -66,10 +70,17 @@ struct Spawn {
   void* user = nullptr;
   size_t stack_size = 0;  // from the StackSource, unless
   Stack stack{};  // this one has a size: the caller's
+  G** out = nullptr;  // gets the G before it runs
+  const uint64_t* blocked = nullptr;  // null: the caller's signal mask
 };
 
 struct Counts {
   uint64_t ms, gs, retakes, parked_ms, handoffs;
+};
+
+// Since the start: Gs begun (the first included), Ms made, Ps taken by sysmon, Ps handed on.
+struct Totals {
+  uint64_t gs, ms, retakes, handoffs;
 };
 
 // Of a thread that is no M: it holds, or is about to take, locks of a wake.
@@ -93,9 +104,20 @@ class Sched {
   void sleepUntil(uint64_t deadline_ns);  // [G]
   void lockThread();  // [G] wires the G to its M
   void unlockThread();  // [G]
+  // [G] The same for good: the G changes how the kernel schedules its thread. Others, and the M
+  // itself when the G is gone, are as the process was at the start.
+  void ownThread();
+  bool ownsThread() const { return currentG()->locked_m != nullptr && currentM()->changed; }  // [G]
   template <class F>
   void forEachG(F f) {  // every G that was ever made, dead ones too
     for (size_t i = 0; i < gs_.made(); i++) f(gs_.at(i));
+  }
+
+  template <class F>
+  void forEachThread(
+      F f) {  // tid of every kernel thread of the scheduler's; 0 for some that have none
+    for (size_t i = 0; i < ms_.made(); i++) f(ms_.at(i).tid.loadAcquire());
+    f(sysmon_thread_.tid.loadAcquire());
   }
 
   // --- Waiting by address
@@ -123,12 +145,36 @@ class Sched {
   void norunEnd();
   void onStopSignal(void* ucontext);  // in the handler of stop_signal, on any M
 
+  // In the child of fork, on the surviving thread: the scheduler is as it was before start(), and
+  // the thread goes on as an ordinary one. [any]
+  void forkChild();
+
+  // --- Signals of the program (signals.cc)
+  // In a handler. True: it interrupted runtime code, and the signal will come again. frame_mask:
+  // the mask that the kernel puts back when the handler returns.
+  bool postpone(int signal, void* info, uint64_t* frame_mask);
+  // [any] g->signals was set: makes g look, by ending its wait or by the signal `kick` to its M.
+  void nudge(G* g, int kick);
+  void nudgeRunning(G* g, int kick);
+  void nudgeParked(G* g);
+  void onKick();  // in the handler of `kick`, on any M
+  static void readKernelState(KernelState& out);  // of the calling kernel thread
+
   Counts counts();
+  Totals totals() const;  // [any] and in a signal handler: takes no lock
   bool valid();  // [any] the invariants of what mu_ guards
 
  private:
   friend struct SchedPeer;  // tests
   friend class Sysmon;
+
+  // signals.cc
+  uint64_t idleMask() const;
+  static void takeKernelState(M* m, const KernelState& want);
+  void blockSignals(M* m);
+  [[gnu::noinline, gnu::cold]] void readMask(M* m, G* g);
+  [[gnu::noinline]] void leaveRequested(M* m);
+  void lookAtSignals(G* g);
 
   // park.cc
   M* enter();
@@ -152,6 +198,7 @@ class Sched {
   G* getG(M* m, const Spawn& what);
   void putDead(M* m, G* g);
   M* makeM() GRAFT_REQUIRES(mu_);
+  size_t machineBytes() const;
   bool mapM(M* m);
   bool startThread(M* m);
   static void mainG0(void* m);
@@ -159,6 +206,7 @@ class Sched {
 
   // schedule.cc
   [[noreturn]] void loop(M* m);
+  void show(uintptr_t fs, M* m, G* g);
   void execute(M* m, G* g, bool inherited);
   G* findRunnable(M* m, bool& inherited);
   G* findLocal(M* m, bool& inherited);
@@ -214,6 +262,9 @@ class Sched {
   Pool<P, kMaxProcs> pool_p_;
   WakeState<base::RealAtom> wake_;
   ParkingLot lot_;
+  void likeTheProcess(M* m);
+  uint64_t cpus_[16] = {};  // the affinity mask at the start
+  base::Atomic<uint32_t> changed_{0};  // some M was changed
   uint64_t canary_[2] = {};  // %fs:0x28 and 0x30, equal in all threads
   uintptr_t main_sp_ = 0;  // where the first G's stack was at the start
   base::Atomic<const void*> late_[kLateWakes];  // addresses to wake; null: free
@@ -244,6 +295,8 @@ class Sched {
   base::Atomic<uint64_t> retakes_{0}, handoffs_{0}, next_id_{0};
   os::HelperThread sysmon_thread_{};
 };
+
+void sendToProcess(int signal, void* info);
 
 inline void noStep() { base::compilerBarrier(); }
 

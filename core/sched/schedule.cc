@@ -39,6 +39,13 @@ void Sched::loop(M* m) {
   }
 }
 
+// The one writer of the slot: what code that runs with this FS base sees.
+void Sched::show(uintptr_t fs, M* m, G* g) {
+  heap::MCache* own = m->mcache;
+  const heap::CacheHead* fast = own != nullptr && config_.fast_caches ? own : &heap::kEmptyCache;
+  slotAt(fs) = {{const_cast<heap::CacheHead*>(fast), own, 0}, m, g};
+}
+
 void Sched::execute(M* m, G* g, bool inherited) {
   m->p->inherits = inherited ? m->p->inherits + 1 : 0;
   if (!inherited) m->p->tick++;
@@ -46,7 +53,11 @@ void Sched::execute(M* m, G* g, bool inherited) {
   m->g = g;
   g->state.set(GState::kRunning);
   uintptr_t fs = g->ctx.fs != 0 ? g->ctx.fs : m->fs;
-  slotAt(fs) = {m, g, m->mcache};
+  show(fs, m, g);
+  if (config_.hooks.signals != nullptr) {
+    if (__builtin_expect(!m->kernel.same(g->kernel), 0)) takeKernelState(m, g->kernel);
+    if (__builtin_expect(g->signals.loadRelaxed() != 0, 0)) m->stop.request();
+  }
   os::Context to{g->ctx.sp, fs == m->fs_now ? 0 : fs};
   m->fs_now = fs;
   os::graft_switch(&m->g0, &to);

@@ -115,6 +115,11 @@ void TimerHeap::down(size_t i) {
   entries_[i] = e;
 }
 
+void TimerHeap::release() GRAFT_NO_LOCK_ANALYSIS {
+  if (entries_ != nullptr) os::release(reinterpret_cast<Addr>(entries_), kReserve);
+  entries_ = nullptr;
+}
+
 bool TimerHeap::valid() {
   os::Lock lock(mu_);
   size_t n = size_.loadRelaxed();

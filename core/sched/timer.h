@@ -52,6 +52,7 @@ class TimerHeap {
   bool popDue(uint64_t now, Entry& out);
   void countStale() { stale_.fetchAddRelaxed(1); }
   size_t size() { return size_.loadRelaxed(); }
+  void release();  // fork's child: of a heap that nobody will use again
   bool valid();  // heap order and first_; tests only
 
  private:

@@ -68,6 +68,7 @@ void Sched::unparkM(M* m, uint32_t why) {
 
 // m, without a P, sleeps until it has one.
 void Sched::stopM(M* m) {
+  blockSignals(m);
   bool polls, dead;
   {
     os::Lock lock(mu_);

@@ -24,8 +24,23 @@ void Sched::unlockThread() {
   leave(m);
 }
 
+void Sched::ownThread() {
+  lockThread();
+  currentM()->changed = true;
+  changed_.storeRelease(1);
+}
+
+// An M that was changed, or was made by one.
+void Sched::likeTheProcess(M* m) {
+  int priority = 0;
+  os::sys(SYS_sched_setscheduler, 0, 0, os::arg(&priority));
+  os::sys(SYS_sched_setaffinity, 0, sizeof cpus_, os::arg(cpus_));
+  m->changed = false;
+}
+
 // The wired G does not run: its M waits until somebody brings a P.
 void Sched::stopLockedM(M* m) {
+  blockSignals(m);
   if (m->p != nullptr) handOffP(releaseP(m));
   bool dead;
   {

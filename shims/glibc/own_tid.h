@@ -22,6 +22,21 @@ inline uint32_t tidAt(int64_t offset) {
 inline uint32_t ownTid() { return tidAt(tidOffset()); }
 inline bool singleThreaded() { return __libc_single_threaded != 0; }
 
+// Whether the thread with this thread pointer is to be cancelled; and whether it would
+// be at its next cancellation point. The bits of cancelhandling are 0: disabled, 2: under way,
+// 3: asked for (glibc 2.34 to 2.43). False before calibration.
+inline bool cancelAsked(uintptr_t tp) {
+  if (facts.cancelhandling == 0) return false;
+  auto* word = reinterpret_cast<const uint32_t*>(tp + static_cast<uintptr_t>(facts.cancelhandling));
+  return (__atomic_load_n(word, __ATOMIC_RELAXED) & 12) != 0;
+}
+inline bool cancelPending(uintptr_t tp) {
+  if (facts.cancelhandling == 0) return false;
+  auto* word = reinterpret_cast<const uint32_t*>(tp + static_cast<uintptr_t>(facts.cancelhandling));
+  return (__atomic_load_n(word, __ATOMIC_RELAXED) & 9) == 8;
+}
+inline bool cancelPending() { return cancelPending(os::threadPointer()); }
+
 // Takes the offset from glibc's descriptor if it proves right for the calling thread.
 void findOwnTid();
 

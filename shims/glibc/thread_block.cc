@@ -160,15 +160,21 @@ bool adopt(ThreadBlock* b) {
   b->stack_high = b->stack_low + size;
   b->attr_size = size;
   b->guard_size = guard;
+  markThreaded();
+  return true;
+}
+
+void markThreaded() {
   // Calibration made a real thread, so glibc's private flag says "threads" for good; the public one
   // may have a second copy, in the executable.
   __libc_single_threaded = 0;
   if (auto* flag = symbol<char>(libc(), "__libc_single_threaded")) *flag = 0;
   if (proven(FactId::multiple_threads)) {
-    *reinterpret_cast<uint32_t*>(at(b->fs_base, facts.multiple_threads)) = 1;
+    *reinterpret_cast<uint32_t*>(at(os::threadPointer(), facts.multiple_threads)) = 1;
   }
-  return true;
 }
+
+size_t staticTlsBelow() { return tlsBelow(); }
 
 bool unregisterRseq() {
   if (!proven(FactId::rseq_area)) return false;

@@ -83,6 +83,11 @@ ThreadBlock* createMachine(size_t stack_size, uint32_t tid);
 // The calling thread, made by glibc (the main thread): keeps its TLS and stack. Fills `out` and
 // marks the process as threaded, so that libc and libstdc++ use locks.
 bool adopt(ThreadBlock* out);
+// The latter alone; in the child of a fork, where the calling thread may have a block already.
+void markThreaded();
+
+// How much room static TLS takes below a thread pointer.
+size_t staticTlsBelow();
 
 // pthread_exit (or a forced unwind) on an adopted thread would end in libc's start code, which ends
 // the kernel thread it happens to run on. Instead ended(block) is called, on the thread's own

@@ -17,10 +17,22 @@ Cond condOf(pthread_cond_t* c) { return Cond(wordOf(c->__data.__wseq.__value32._
 
 bool sharedCond(pthread_cond_t* c) { return (refsOf(c).loadRelaxed() & Cond::kShared) != 0; }
 
+// A signal handler that ran does not end the wait, as in glibc; a cancellation does.
+class CondWaits : public Waits {
+ public:
+  using Waits::Waits;
+  WaitResult wait(const Word& word, uint32_t expected, const Deadline& until) {
+    for (;;) {
+      WaitResult r = Waits::wait(word, expected, until);
+      if (r != WaitResult::kInterrupted || glibc::cancelPending()) return r;
+    }
+  }
+};
+
 struct Wait {
   sched::Sched& s;
   Cond cond;
-  Waits waits;
+  CondWaits waits;
   pthread_mutex_t* m;
 
   static void undo(void* self) {
@@ -32,7 +44,7 @@ struct Wait {
 
 int wait(sched::Sched& s, pthread_cond_t* c, pthread_mutex_t* m, const Deadline& until) {
   pthread_testcancel();
-  Wait w{s, condOf(c), Waits(s, false, WaitKind::kCancellable), m};
+  Wait w{s, condOf(c), CondWaits(s, false, WaitKind::kCancellable), m};
   int error = 0;
   auto unlock = [&] { return (error = mutexUnlockForWait(s, m)) == 0; };
   WaitResult r;

@@ -55,6 +55,8 @@ void findRobustHead() {
   }
 }
 
+void* robustHead() { return head_offset != 0 ? ownHead() : nullptr; }
+
 void announceRobust() {
   if (head_offset != 0) {
     os::sys(SYS_set_robust_list, os::arg(ownHead()), sizeof(robust_list_head));

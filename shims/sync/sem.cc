@@ -29,7 +29,12 @@ int semWait(sched::Sched& s, sem_t* sem, const Deadline& until) {
   Waits waits(s, l.shared != 0, WaitKind::kInterruptible);
   WaitResult r;
   if (waits.onG()) {
-    r = word.take(waits, until);
+    // A handler with SA_RESTART does not end the wait, nor does a cancellation that is disabled.
+    uint32_t before = sched::currentG()->interrupting;
+    do {
+      r = word.take(waits, until);
+      if (r == WaitResult::kInterrupted) pthread_testcancel();
+    } while (r == WaitResult::kInterrupted && sched::currentG()->interrupting == before);
   } else {
     OnCancel cancelled([](void* w) { static_cast<Word64*>(w)->abandon(); }, &word);
     r = word.take(waits, until);

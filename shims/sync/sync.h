@@ -46,6 +46,7 @@ int once(sched::Sched& s, pthread_once_t* control, void (*routine)());
 
 // Robust mutexes (robust.cc). findRobustHead: once, on a kernel thread; the others on a wired G.
 void findRobustHead();
+void* robustHead();  // of the calling G; null: not known
 void announceRobust();  // before it locks one
 void endRobust();  // a G that ends for good, before it leaves its M: its robust mutexes' owner died
 

@@ -51,6 +51,24 @@ TEST(CachePool, NumberIsBounded) {
   EXPECT_EQ(pool.limit(), 5u);
 }
 
+TEST(CachePool, TheSchedulersCachesAreItsOwnUntilItGivesThemBack) {
+  TestHeap heap(poolConfig(5));
+  CachePool& pool = heap->caches;
+  MCache* a = pool.acquire(kMachineOwner, 0);
+  MCache* b = pool.acquire(kMachineOwner, 0);
+  ASSERT_NE(a, nullptr);
+  EXPECT_NE(a, b) << "two Ms got one cache";
+  int reaped = 0;
+  pool.reapDead([&](MCache&) { reaped++; });
+  EXPECT_EQ(reaped, 0);
+  MCache* of_dead = pool.acquire(kTp, deadTid());
+  pool.release(b);
+  EXPECT_EQ(pool.owned(), 2u);
+  MCache* again = pool.acquire(kMachineOwner, 0);
+  EXPECT_TRUE(again == b || again == of_dead);
+  EXPECT_NE(again, a);
+}
+
 TEST(CachePool, ThreadPointerSeenAgainBringsItsCacheBack) {
   TestHeap heap(poolConfig(5));
   CachePool& pool = heap->caches;

@@ -9,9 +9,12 @@
 #include <thread>
 #include <vector>
 
+#include "core/os/thread.h"
+
 namespace graft::os {
 namespace {
 
+using base::Atomic;
 using std::chrono::milliseconds;
 
 TEST(Mutex, OneAtATime) {
@@ -68,7 +71,7 @@ TEST(Mutex, EveryWaiterGetsItsTurn) {
 TEST(Mutex, ForkOwnerPassesThroughOthersWait) {
   Mutex held;
   held.lockForFork();
-  fork_owner.storeRelaxed(threadPointer());
+  beginOwnFork();
   EXPECT_TRUE(insideOwnFork());
   {
     Lock again(held);  // would hang anywhere else
@@ -85,11 +88,29 @@ TEST(Mutex, ForkOwnerPassesThroughOthersWait) {
   while (!asked) std::this_thread::yield();
   std::this_thread::sleep_for(milliseconds(20));
   EXPECT_FALSE(entered) << "the owner's unlock must not have let anyone in";
-  fork_owner.storeRelaxed(0);
+  endOwnFork();
   EXPECT_FALSE(insideOwnFork());
   held.unlockAfterFork();
   t.join();
   EXPECT_TRUE(entered);
+}
+
+// The scheduler's own code runs on the thread pointer of whichever thread ran last.
+TEST(Mutex, ForkOwnerIsOneThreadNotOneThreadPointer) {
+  static Mutex held;
+  static Atomic<uint32_t> tid{0}, answers{0};
+  alignas(64) static char stack[65536];
+  held.lockForFork();
+  beginOwnFork();
+  auto ask = [](void*) { answers.storeRelease(1u | insideOwnFork() << 1 | held.tryLock() << 2); };
+  uintptr_t top = reinterpret_cast<uintptr_t>(stack) + sizeof stack;
+  void* same = reinterpret_cast<void*>(threadPointer());
+  ASSERT_TRUE(startThread({top, same, &tid, ask, nullptr, ~uint64_t{0}}));
+  while (tid.loadAcquire() != 0) std::this_thread::yield();
+  EXPECT_EQ(answers.loadAcquire(), 1u) << "another kernel thread passed for the forking one";
+  EXPECT_TRUE(insideOwnFork());
+  endOwnFork();
+  held.unlockAfterFork();
 }
 
 TEST(Mutex, ResetForgetsTheHolder) {

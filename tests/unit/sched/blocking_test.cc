@@ -202,9 +202,9 @@ TEST(Sched, TheMcacheStaysWithTheMThatLostItsP) {
     SCHED_CHECK(made == 1);
     go(
         [](void*) {
-          heap::MCache* mine = slotAt(os::threadPointer()).mcache;
+          heap::MCache* mine = slotAt(os::threadPointer()).heap.own;
           while (__atomic_load_n(&stop, __ATOMIC_ACQUIRE) == 0) {
-            SCHED_CHECK(slotAt(os::threadPointer()).mcache == mine);
+            SCHED_CHECK(slotAt(os::threadPointer()).heap.own == mine);
           }
           s.yield();  // here it learns that its P is gone
           done.add();
@@ -212,7 +212,7 @@ TEST(Sched, TheMcacheStaysWithTheMThatLostItsP) {
         nullptr);
     s.yield();
     SCHED_CHECK(made == 2 && given == 0);
-    SCHED_CHECK(slotAt(os::threadPointer()).mcache ==
+    SCHED_CHECK(slotAt(os::threadPointer()).heap.own ==
                 reinterpret_cast<heap::MCache*>(uintptr_t{2}));
     __atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
     done.waitFor(1);

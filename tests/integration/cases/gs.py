@@ -1,0 +1,78 @@
+"""GRAFT_THREADS=m:n: what programs do with threads comes out as natively while the run summary proves
+that the threads were Gs; each reason against it leads to kernel threads with one line that says so."""
+
+from harness import Cases, agree, check, on_and_clean
+
+CASES = Cases()
+
+MN = {"GRAFT_THREADS": "m:n"}
+
+
+def gs(result):
+    """The threads' part of the summary of the main process, which must have had Gs."""
+    said = result.summary["graft"]["threads"]
+    check(said["mode"] == "m:n", f"threads were not Gs: {said}\n{result.text()}")
+    return said
+
+
+def subject(name, least, status=0, arguments=lambda context: []):
+    """`least`: at least that many Gs must have begun."""
+    def run(context):
+        command = [context.program("gs.cc"), name, *arguments(context)]
+        native = context.native(command)
+        check(native.status == status and "wrong" not in native.out, f"natively: {native.text()}")
+        for more in ({}, {"GRAFT_HEAP_CHECK": "1"}, {"GRAFT_DENY": "guard_install"}):
+            graft = context.graft(command, {**MN, **more})
+            agree(native, graft)
+            on_and_clean(graft)
+            begun = gs(graft)["gs"]
+            check(begun >= least, f"only {begun} Gs\n{graft.text()}")
+        return f"{gs(graft)['gs']} Gs on {gs(graft)['ms']} Ms, {gs(graft)['retakes']} Ps retaken"
+    CASES.add(f"gs.{name}", run)
+
+
+subject("create", 101_001)
+subject("detach", 5001)
+subject("errors", 3)
+subject("tls", 4)
+subject("exceptions", 17)
+subject("loading", 21, arguments=lambda context: [context.library("gs_lib.c")])
+subject("forks", 8)
+subject("exit-other", 2, status=7)
+subject("main-exit", 2)
+subject("ping-pong", 6)
+subject("pipes", 65)
+subject("spin", 13)
+subject("c11", 3)
+subject("stacks", 4)
+
+
+@CASES("gs.signals")
+def signals(context):
+    """Handlers run on the right thread, end the right waits, and nobody hangs."""
+    command = [context.program("gs_signals.c")]
+    native = context.native(command)
+    check(native.status == 0, f"natively: {native.text()}")
+    for _ in range(3):
+        graft = context.graft(command, MN)
+        agree(native, graft)
+        on_and_clean(graft)
+        gs(graft)
+
+
+@CASES("gs.fallbacks")
+def fallbacks(context):
+    """Without what Gs need, threads are kernel threads, and one line says why."""
+    command = [context.program("gs.cc"), "tls"]
+    native = context.native(command)
+    for denied in ("fsgsbase", "calibration"):
+        graft = context.graft(command, {**MN, "GRAFT_DENY": denied})
+        said = graft.summary["graft"]["threads"]
+        check(said["mode"] == "1:1" and denied in said["why_not"], f"{said}\n{graft.text()}")
+        line = f"graft: threads stay kernel threads: GRAFT_DENY names {denied}\n"
+        check(graft.err == line, graft.text())
+        graft.err = ""
+        agree(native, graft)
+    graft = context.graft(command)
+    check(graft.summary["graft"]["threads"]["mode"] == "1:1", graft.text())
+    agree(native, graft)
