@@ -8,6 +8,7 @@
 // Any thread of the program, in its signal handlers where glibc's function may be called there.
 #include <dlfcn.h>
 
+#include "core/base/atomic.h"
 #include "core/base/options.h"
 #include "preload/process.h"
 #include "preload/sync_gs.h"
@@ -21,6 +22,9 @@ namespace {
 
 // Whether this process wants its threads to be Gs.
 bool wantsGs() { return base::options.threads.get() == base::Threads::kMToN; }
+
+constexpr uint32_t kUndecided = 0, kGlibcs = 1, kShims = 2;
+constinit base::Atomic<uint32_t> owner{kUndecided};
 
 // What the table holds until it is filled.
 namespace first {
@@ -61,10 +65,19 @@ void set(F*& jump, const char* name, F* for_gs) {
 
 }  // namespace
 
+bool syncIsForGs() {
+  uint32_t now = owner.loadAcquire();
+  if (now == kUndecided) {
+    uint32_t wanted = shims::startRuntime() && wantsGs() ? kShims : kGlibcs;
+    if (owner.casAcqRel(now, wanted)) now = wanted;
+  }
+  return now == kShims;
+}
+
 // Not for later: dlsym takes a lock of the loader's, which a thread in dlopen may hold that waits
 // for us, and must not be called in a signal handler.
 void resolveSync() {
-  bool gs = shims::startRuntime() && wantsGs();
+  bool gs = syncIsForGs();
   if (gs) shims::findRealSync();
 #define SYNC(type, name, parameters, arguments) set(jumps.name, #name, gs ? gs::name : nullptr);
 #include "preload/sync.def"

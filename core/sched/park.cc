@@ -64,7 +64,8 @@ void Sched::ready(G* g) {
   wakep(false);
 }
 
-// Bucket locks are held in runtime code only, or by threads that say so (late.cc).
+// The locks of the lot and of the queues are held in runtime code only, or by threads that say so
+// (late.cc).
 M* Sched::enterLot() {
   M* m = currentM();
   // Inside already: a blocking call's own code, which holds no P.
@@ -76,10 +77,6 @@ M* Sched::enterLot() {
 
 // Readies what was taken off the queues; the end of what enterLot began.
 uint32_t Sched::readyAll(M* m, Waiter* list) {
-  if (m == nullptr) {
-    base::compilerBarrier();
-    in_lot--;
-  }
   uint32_t n = 0;
   for (Waiter* w = list; w != nullptr; n++) {
     Waiter* next = w->next;  // w is gone once its G is ready
@@ -90,8 +87,18 @@ uint32_t Sched::readyAll(M* m, Waiter* list) {
     }
     w = next;
   }
-  if (m != nullptr) leave(m);
+  if (m != nullptr) {
+    leave(m);
+  } else {
+    base::compilerBarrier();
+    in_lot--;
+  }
   return n;
+}
+
+bool Sched::nobodyWaits() {
+  P* p = currentM()->p;  // another M's by now, perhaps
+  return globq_.empty() && (p == nullptr || p->runq.empty());
 }
 
 void Sched::yield() {

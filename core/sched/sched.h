@@ -75,7 +75,7 @@ struct Totals {
   uint64_t gs, ms, retakes, handoffs;
 };
 
-// Of a thread that is no M: it holds, or is about to take, a bucket's lock.
+// Of a thread that is no M: it holds, or is about to take, locks of a wake.
 extern thread_local constinit uint32_t in_lot __attribute__((tls_model("initial-exec")));
 
 class Sched {
@@ -92,6 +92,7 @@ class Sched {
   G* spawn(const Spawn& what);  // [G] null: out of memory, stacks or Gs
   [[noreturn]] void exitG();  // [G]
   void yield();  // [G]
+  bool nobodyWaits();  // [G] for a P; a hint
   void sleepUntil(uint64_t deadline_ns);  // [G]
   void lockThread();  // [G] wires the G to its M
   void unlockThread();  // [G]

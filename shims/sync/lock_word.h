@@ -7,8 +7,9 @@
 
 namespace graft::shims {
 
-// Rounds of looking before sleeping: longer looks were not seen to pay on two CPUs.
-inline constexpr int kLockSpins = 10;
+// Looks before sleeping, and rests between them, as in Go's sync.Mutex. The rests are what pays:
+// who looks all the time slows the holder down, and who sleeps at once makes it wake him.
+inline constexpr int kLockLooks = 4, kLockRests = 30;
 
 template <class Atom>
 class LockWord {
@@ -23,10 +24,9 @@ class LockWord {
   // False: the time was up.
   template <class W>
   bool take(W& waits, const typename W::Until& until) {
-    int spins = waits.maySpin() ? kLockSpins : 0;
-    for (int i = 0; i < spins; i++) {
+    for (int i = 0; i < kLockLooks && waits.maySpin(); i++) {
       if (tryTake()) return true;
-      Atom::cpuRelax();
+      for (int j = 0; j < kLockRests; j++) Atom::cpuRelax();
     }
     while (word_.exchangeAcquire(2) != 0) {
       if (waits.wait(word_, 2, until) == WaitResult::kTimedOut) return false;

@@ -81,8 +81,9 @@ class Waits {
   uint32_t wake(const void* word, uint32_t n, uint32_t bits = ~0u);
   uint32_t wakeFromHandler(const void* word, uint32_t n);
 
-  // Whether it pays to look a few times before sleeping: somebody else may run meanwhile.
-  bool maySpin() const { return !s_.on() || s_.procs() > 1; }
+  // Whether it pays to look a few times before sleeping: the holder may run meanwhile, and nobody
+  // else waits for this P.
+  bool maySpin() const { return s_.procs() > 1 && (!onG() || s_.nobodyWaits()); }
   bool onG() const { return s_.on() && sched::currentG() != nullptr; }
   sched::Sched& sched() const { return s_; }
 

@@ -659,5 +659,73 @@ TEST(SyncForeign, AForeignThreadTakesPart) {
   EXPECT_EQ(status, 0);
 }
 
+// Its handler may interrupt it while it readies a G.
+TEST(SyncForeign, AForeignThreadPostsFromItsHandler) {
+  static sem_t start, plain, handled;
+  static uint32_t posted = 0;
+  constexpr uint32_t kPosts = 200000;
+  sem_init(&start, 0, 0);
+  sem_init(&plain, 0, 0);
+  sem_init(&handled, 0, 0);
+  fflush(nullptr);
+  pid_t pid = fork();
+  if (pid == 0) {
+    alarm(20);
+    sched::Config c = withBlocks(2);
+    struct sigaction act = {};
+    act.sa_handler = [](int) {
+      __atomic_fetch_add(&posted, 1, __ATOMIC_SEQ_CST);
+      SCHED_CHECK(semPost(s, &handled) == 0);
+    };
+    sigaction(SIGUSR1, &act, nullptr);
+    pthread_t t;
+    pthread_create(
+        &t, nullptr,
+        [](void*) -> void* {
+          while (semWait(s, &start, {}) != 0) {
+          }
+          sigevent ev = {};
+          ev.sigev_notify = SIGEV_THREAD_ID;
+          ev.sigev_signo = SIGUSR1;
+          ev._sigev_un._tid = gettid();
+          timer_t timer;
+          SCHED_CHECK(timer_create(CLOCK_MONOTONIC, &ev, &timer) == 0);
+          itimerspec every{{0, 20'000}, {0, 20'000}}, never{};
+          timer_settime(timer, 0, &every, nullptr);
+          for (uint32_t i = 0; i < kPosts; i++) semPost(s, &plain);
+          timer_settime(timer, 0, &never, nullptr);
+          semPost(s, &start);
+          return nullptr;
+        },
+        nullptr);
+    if (!sched::startScheduler(c)) _exit(4);
+    static Count done;
+    static uint32_t taken = 0;
+    go(
+        [](void*) {
+          for (uint32_t i = 0; i < kPosts; i++) SCHED_CHECK(semWait(s, &plain, {}) == 0);
+          done.add();
+        },
+        nullptr);
+    go(
+        [](void*) {
+          for (;; __atomic_fetch_add(&taken, 1, __ATOMIC_SEQ_CST)) {
+            SCHED_CHECK(semWait(s, &handled, {}) == 0);
+          }
+        },
+        nullptr);
+    semPost(s, &start);
+    done.waitFor(1);
+    SCHED_CHECK(semWait(s, &start, {}) == 0);
+    uint32_t all = __atomic_load_n(&posted, __ATOMIC_SEQ_CST);
+    SCHED_CHECK(all > 100);
+    while (__atomic_load_n(&taken, __ATOMIC_SEQ_CST) < all) s.sleepUntil(os::nowNs() + kMs);
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
 }  // namespace
 }  // namespace graft::shims
