@@ -7,6 +7,7 @@
 #include <threads.h>
 #include <unistd.h>
 
+#include "preload/process.h"
 #include "shims/sync/sync.h"
 #include "shims/threads/ids.h"
 #include "shims/threads/real.h"
@@ -37,6 +38,9 @@ int toC11(int error) {
 
 bool isG(Thread& t) { return t.ours() && rt.sched.on(); }
 
+// Before a thread is created. Gs and glibc's own synchronisation functions do not go together.
+bool mayBeG() { return preload::syncIsForGs() && shims::startThreads(); }
+
 int withErrno(int error) {
   if (error == 0) return 0;
   errno = error;
@@ -49,7 +53,7 @@ int withErrno(int error) {
 
 GRAFT_EXPORT int pthread_create(pthread_t* out, const pthread_attr_t* attr, void* (*fn)(void*),
                                 void* arg) {
-  if (shims::startThreads()) return shims::createThread(out, attr, fn, arg);
+  if (mayBeG()) return shims::createThread(out, attr, fn, arg);
   return realThreads().pthread_create(out, attr, fn, arg);
 }
 GRAFT_EXPORT int pthread_join(pthread_t t, void** result) {
@@ -79,7 +83,7 @@ GRAFT_EXPORT int pthread_detach(pthread_t t) {
 }
 
 GRAFT_EXPORT int thrd_create(thrd_t* out, thrd_start_t fn, void* arg) {
-  if (!shims::startThreads()) return realThreads().thrd_create(out, fn, arg);
+  if (!mayBeG()) return realThreads().thrd_create(out, fn, arg);
   // An int is returned where a pointer's lower half is, and thrd_join reads just that.
   auto* body = reinterpret_cast<void* (*)(void*)>(reinterpret_cast<void*>(fn));
   return toC11(shims::createThread(out, nullptr, body, arg));
