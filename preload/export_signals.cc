@@ -19,11 +19,27 @@ namespace {
 
 using Handler = void (*)(int);
 
-Handler setSimple(int signal, Handler handler, int flags) {
+// Bit per signal: siginterrupt() asked that its handlers end system calls.
+constinit base::Atomic<uint64_t> interrupts{0};
+
+Handler setSimple(int signal, Handler handler, int flags, bool masks_itself) {
   struct sigaction act{}, old{};
+  if (handler == SIG_ERR || signal < 1 || signal > 64) {
+    errno = EINVAL;
+    return SIG_ERR;
+  }
   act.sa_handler = handler;
   act.sa_flags = flags;
+  if (masks_itself) sigaddset(&act.sa_mask, signal);
   return sigaction(signal, &act, &old) == 0 ? old.sa_handler : SIG_ERR;
+}
+
+// As BSD: the handler stays, blocks its own signal, and system calls go on after it.
+Handler setBsd(int signal, Handler handler) {
+  if (!shims::watchesSignals()) return realThreads().signal(signal, handler);
+  bool valid = signal >= 1 && signal <= 64;
+  bool ends = valid && (interrupts.loadRelaxed() & sched::signalBit(signal)) != 0;
+  return setSimple(signal, handler, ends ? 0 : SA_RESTART, true);
 }
 
 siginfo_t fromSelf(int signal, int code) {
@@ -40,15 +56,26 @@ siginfo_t fromSelf(int signal, int code) {
 GRAFT_EXPORT int sigaction(int signal, const struct sigaction* act, struct sigaction* old) {
   return shims::setHandler(signal, act, old);
 }
-GRAFT_EXPORT Handler signal(int signal, Handler handler) {
-  return setSimple(signal, handler, SA_RESTART);
-}
-GRAFT_EXPORT Handler bsd_signal(int s, Handler handler) {
-  return setSimple(s, handler, SA_RESTART);
-}
-GRAFT_EXPORT Handler ssignal(int s, Handler handler) { return setSimple(s, handler, SA_RESTART); }
+GRAFT_EXPORT Handler signal(int signal, Handler handler) { return setBsd(signal, handler); }
+GRAFT_EXPORT Handler bsd_signal(int s, Handler handler) { return setBsd(s, handler); }
+GRAFT_EXPORT Handler ssignal(int s, Handler handler) { return setBsd(s, handler); }
 GRAFT_EXPORT Handler sysv_signal(int s, Handler handler) {
-  return setSimple(s, handler, static_cast<int>(SA_RESETHAND | SA_NODEFER));
+  if (!shims::watchesSignals()) return realThreads().sysv_signal(s, handler);
+  return setSimple(s, handler, static_cast<int>(SA_RESETHAND | SA_NODEFER), false);
+}
+GRAFT_EXPORT int siginterrupt(int signal, int ends) {
+  if (!shims::watchesSignals()) return realThreads().siginterrupt(signal, ends);
+  struct sigaction act{};
+  if (sigaction(signal, nullptr, &act) != 0) return -1;
+  uint64_t bit = sched::signalBit(signal);
+  if (ends != 0) {
+    interrupts.fetchOrRelaxed(bit);
+    act.sa_flags &= ~SA_RESTART;
+  } else {
+    interrupts.fetchAndRelaxed(~bit);
+    act.sa_flags |= SA_RESTART;
+  }
+  return sigaction(signal, &act, nullptr);
 }
 GRAFT_EXPORT Handler __sysv_signal(int s, Handler handler) { return sysv_signal(s, handler); }
 

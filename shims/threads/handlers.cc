@@ -53,6 +53,7 @@ void call(int signal, siginfo_t* info, void* context) {
   if ((flags & SA_RESETHAND) != 0) {
     struct sigaction none{};
     none.sa_handler = SIG_DFL;
+    none.sa_flags = flags;
     setHandler(signal, &none, nullptr);
   }
   if ((flags & SA_SIGINFO) != 0) {

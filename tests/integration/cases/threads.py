@@ -46,6 +46,18 @@ threads("only-frees", 8, 24)
 threads("keys", 2, 8)
 
 
+@CASES("threads.handlers")
+def handlers(context):
+    """signal() and its relatives, siginterrupt(), and what a handler does to read()."""
+    program = context.program("handlers.c")
+    native = context.native([program, "threads"])
+    check(native.status == 0, f"natively: {native.text()}")
+    for mode in ("1:1", "m:n"):
+        graft = context.graft([program, "threads"], {"GRAFT_THREADS": mode})
+        agree(native, graft)
+        on_and_clean(graft)
+
+
 @CASES("threads.sync")
 def sync(context):
     """Every exported synchronisation function: results and errors are those of the native run."""
