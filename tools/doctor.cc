@@ -226,16 +226,17 @@ void addFacts(Report& r, const nlohmann::json& facts) {
 
 void addLibrary(Report& r, const base::Options& options, const std::string& explicit_path) {
   Library library = findLibrary(explicit_path);
-  Json& out = r.data["library"] = {{"path", library.path}, {"loads", false}};
+  r.data["library"] = {{"path", library.path}, {"loads", false}};
   if (!library.problem.empty()) return r.problem(library.problem);
   Trial trial = tryPreload(library.path);
-  out["tried_with"] = trial.command;
+  r.data["library"]["tried_with"] = trial.command;
   if (!trial.problem.empty()) {
     // GRAFT=off is a problem already, and a library that is off need not write a summary.
     return options.enabled ? r.problem(trial.problem) : r.note(trial.problem);
   }
   addFacts(r, trial.facts);
   const nlohmann::json& said = trial.summary["graft"];
+  Json& out = r.data["library"];  // only now: a new key in r.data moves the others
   out["loads"] = true;
   out["version"] = said.value("version", "");
   out["enabled"] = said.value("enabled", false);
