@@ -10,7 +10,7 @@
 namespace graft::shims {
 
 [[gnu::always_inline]] inline void* fastMalloc(size_t size) {
-  heap::CacheHead& c = *runtime::threadHeap().fast;
+  heap::CacheHead& c = *sched::graft_current.heap.fast;
   if (__builtin_expect(size > heap::kFineLimit, 0)) {
     if (size > heap::kMaxSmall) return nullptr;
     return heap::mallocFast(c, heap::kClasses.coarse[(size + 127) >> 7]);
@@ -19,7 +19,7 @@ namespace graft::shims {
 }
 
 [[gnu::always_inline]] inline bool fastFree(void* p) {
-  return heap::freeFast(*runtime::threadHeap().fast, p);
+  return heap::freeFast(*sched::graft_current.heap.fast, p);
 }
 
 // Sized delete takes the same path as free(): the page map is read anyway for the checks, and while
@@ -34,7 +34,7 @@ namespace graft::shims {
   if (__builtin_expect(!isPow2(align) || align > kPageSize || size > heap::kMaxSmall, 0))
     return nullptr;
   heap::ClassId cls = heap::classForAligned(size, align);
-  return __builtin_expect(cls != 0, 1) ? heap::mallocFast(*runtime::threadHeap().fast, cls)
+  return __builtin_expect(cls != 0, 1) ? heap::mallocFast(*sched::graft_current.heap.fast, cls)
                                        : nullptr;
 }
 
@@ -49,7 +49,7 @@ namespace graft::shims {
 // realloc() from slot to slot; null: take the slow path. A block that would shrink below half of
 // its slot moves, any other that fits stays.
 inline void* fastRealloc(void* p, size_t size) {
-  size_t cls = heap::liveClassFast(*runtime::threadHeap().fast, p);
+  size_t cls = heap::liveClassFast(*sched::graft_current.heap.fast, p);
   if (cls == 0 || size == 0) return nullptr;
   size_t have = heap::classSize(static_cast<heap::ClassId>(cls));
   if (size <= have && size >= have / 2) return p;

@@ -86,6 +86,36 @@ const char* nameOf(Target::State state) {
   return "";
 }
 
+struct ThreadRule {
+  const char* executable;  // "" for any
+  const char* library;  // "" for any
+  const char* why;
+};
+constexpr ThreadRule kThreadRules[] = {
+#define RULE(executable, library, why) {executable, library, why},
+#include "core/base/thread_rules.def"
+#undef RULE
+};
+
+bool threadsMayBeGs(const base::Options& options) {
+  return options.threads.get() == base::Threads::kMToN;
+}
+
+// What only threads that are Gs need.
+bool forThreads(base::Capability c) {
+  return c == base::Capability::guard_install || c == base::Capability::fsgsbase ||
+         c == base::Capability::calibration;
+}
+
+void addThreads(Report& r, const base::Options& options) {
+  Json rules = Json::array();
+  for (const ThreadRule& rule : kThreadRules) {
+    rules.push_back(
+        {{"executable", rule.executable}, {"library", rule.library}, {"why", rule.why}});
+  }
+  r.data["threads"] = {{"mode", threadsMayBeGs(options) ? "m:n" : "1:1"}, {"rules", rules}};
+}
+
 // The libraries that the program's own loader would load, as paths; nothing of it is run.
 std::vector<std::string> librariesOf(const Target& t) {
   std::vector<std::string> paths;
@@ -102,9 +132,14 @@ std::vector<std::string> librariesOf(const Target& t) {
 
 std::string baseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-void addLibraries(Report& r, const Target& t) {
+void addLibraries(Report& r, const Target& t, bool gs) {
   for (const std::string& path : librariesOf(t)) {
     std::string name = baseName(path);
+    for (const ThreadRule& rule : kThreadRules) {
+      if (gs && rule.library[0] != '\0' && name.rfind(rule.library, 0) == 0) {
+        r.problem(fmt::format("its threads stay kernel threads: {} ({})", rule.why, name));
+      }
+    }
     if (name == "libc.so.6") {
       r.data["target"]["libc"] = libcVersionOf(path);
     } else if (name.compare(0, 3, "ld-") != 0) {
@@ -132,7 +167,7 @@ void addTarget(Report& r, const base::Options& options, const std::string& comma
   if (options.enabled && !base::enabledFor(options, real.c_str())) {
     r.problem(fmt::format("GRAFT_ONLY or GRAFT_SKIP switches graft off in {}", baseName(real)));
   }
-  if (!t.elf.interp.empty()) addLibraries(r, t);
+  if (!t.elf.interp.empty()) addLibraries(r, t, threadsMayBeGs(options));
 }
 
 Json answerOf(ProbeResult::Answer answer) {
@@ -146,14 +181,16 @@ void addCapabilities(Report& r, const base::Options& options) {
     const base::CapabilityInfo& info = base::kCapabilities[i];
     auto capability = static_cast<base::Capability>(i);
     ProbeResult found = probe(capability, options.reserve_gib);
+    bool in_use = info.in_use || (forThreads(capability) && threadsMayBeGs(options));
     bool available = found.answer != ProbeResult::Answer::kNo;
-    r.data["capabilities"][info.name] = {{"in_use", info.in_use},
+    r.data["capabilities"][info.name] = {{"in_use", in_use},
+                                         {"for_threads", forThreads(capability)},
                                          {"available", answerOf(found.answer)},
                                          {"denied", denied.has(capability)},
                                          {"detail", found.detail},
                                          {"needed_for", info.needed_for},
                                          {"otherwise", info.otherwise}};
-    if (!info.in_use) continue;
+    if (!in_use) continue;
     if (denied.has(capability)) {
       r.problem(fmt::format("{} is denied by GRAFT_DENY: {}", info.name, info.otherwise));
     } else if (!available) {
@@ -189,16 +226,17 @@ void addFacts(Report& r, const nlohmann::json& facts) {
 
 void addLibrary(Report& r, const base::Options& options, const std::string& explicit_path) {
   Library library = findLibrary(explicit_path);
-  Json& out = r.data["library"] = {{"path", library.path}, {"loads", false}};
+  r.data["library"] = {{"path", library.path}, {"loads", false}};
   if (!library.problem.empty()) return r.problem(library.problem);
   Trial trial = tryPreload(library.path);
-  out["tried_with"] = trial.command;
+  r.data["library"]["tried_with"] = trial.command;
   if (!trial.problem.empty()) {
     // GRAFT=off is a problem already, and a library that is off need not write a summary.
     return options.enabled ? r.problem(trial.problem) : r.note(trial.problem);
   }
   addFacts(r, trial.facts);
   const nlohmann::json& said = trial.summary["graft"];
+  Json& out = r.data["library"];  // only now: a new key in r.data moves the others
   out["loads"] = true;
   out["version"] = said.value("version", "");
   out["enabled"] = said.value("enabled", false);
@@ -241,6 +279,7 @@ int doctorCommand(const std::vector<std::string>& args) {
   addPreloads(report);
   if (!program.empty()) addTarget(report, options, program[0]);
   addCapabilities(report, options);
+  addThreads(report, options);
   addLibrary(report, options, explicit_library);
   if (!report.data.contains("findings")) report.data["findings"] = Json::array();
   report.data["verdict"] = report.degraded() ? "degraded" : "on";

@@ -54,7 +54,9 @@ void printTarget(const Json& t) {
 std::string stateOf(const Json& c) {
   std::string state = c["available"].is_null() ? "not known" : c["available"] ? "yes" : "no";
   if (c["denied"]) state = "denied by GRAFT_DENY";
-  if (!c["in_use"]) state += " (not used by this version)";
+  if (!c["in_use"]) {
+    state += c["for_threads"] ? " (used with GRAFT_THREADS=m:n)" : " (not used by this version)";
+  }
   return state;
 }
 
@@ -83,6 +85,17 @@ void printFacts(const Json& glibc) {
   }
 }
 
+void printThreads(const Json& t) {
+  fmt::print("threads\n");
+  line("mode", t["mode"].get<std::string>());
+  line("", "with GRAFT_THREADS=m:n, kernel threads all the same where");
+  for (const Json& rule : t["rules"]) {
+    std::string who = rule["library"].get<std::string>();
+    if (who.empty()) who = rule["executable"].get<std::string>();
+    line("", fmt::format("{} is: {}", who, rule["why"].get<std::string>()));
+  }
+}
+
 void printLibrary(const Json& l) {
   fmt::print("library\n");
   line("path", textOr(l["path"], "not found"));
@@ -99,6 +112,7 @@ void printReport(const Report& report) {
   if (report.data.contains("target")) printTarget(report.data["target"]);
   printCapabilities(report.data["capabilities"]);
   if (report.data.contains("glibc")) printFacts(report.data["glibc"]);
+  printThreads(report.data["threads"]);
   printLibrary(report.data["library"]);
   fmt::print("\n");
   for (const Json& f : report.data["findings"]) {

@@ -18,7 +18,7 @@ enum class Capability : uint8_t {
 
 struct CapabilityInfo {
   const char* name;
-  bool in_use;             // false: declared for a part of graft that does not exist yet
+  bool in_use;             // false: for GRAFT_THREADS=m:n, or a part that does not exist yet
   const char* needed_for;  // what uses it
   const char* otherwise;   // what happens without it
 };

@@ -25,7 +25,7 @@ bool isForkingThread() {
 }
 
 void Mutex::lockSlow() {
-  if (insideOwnFork()) return;
+  if (passes()) return;
   for (int spin = 0; spin < 60; spin++) {
     base::cpuRelax();
     uint32_t expected = 0;

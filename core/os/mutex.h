@@ -57,24 +57,34 @@ class GRAFT_CAPABILITY("mutex") Mutex {
   }
   bool tryLock() GRAFT_TRY_ACQUIRE(true) GRAFT_NO_LOCK_ANALYSIS {
     uint32_t expected = 0;
-    return state_.casAcquire(expected, 1) || insideOwnFork();
+    return state_.casAcquire(expected, 1) || passes();
   }
   void unlock() GRAFT_RELEASE() GRAFT_NO_LOCK_ANALYSIS {
-    if (insideOwnFork()) return;
+    if (__builtin_expect(passes(), 0)) return;
     if (state_.exchangeAcqRel(0) == 2) wakeOne();
   }
   // fork child only: no other thread exists, whoever held or waited is gone.
-  void reset() { state_.storeRelaxed(0); }
+  void reset() {
+    for_fork_.storeRelaxed(0);
+    state_.storeRelaxed(0);
+  }
   // fork handlers: the real operation, past the rule above.
-  void lockForFork() GRAFT_NO_LOCK_ANALYSIS { lock(); }
+  void lockForFork() GRAFT_NO_LOCK_ANALYSIS {
+    lock();
+    for_fork_.storeRelaxed(1);
+  }
   void unlockAfterFork() GRAFT_NO_LOCK_ANALYSIS {
+    for_fork_.storeRelaxed(0);
     if (state_.exchangeAcqRel(0) == 2) wakeOne();
   }
 
  private:
+  // Only what fork itself holds: a lock that a signal handler takes on the forking thread is real.
+  bool passes() const { return for_fork_.loadRelaxed() != 0 && insideOwnFork(); }
   [[gnu::noinline, gnu::cold]] void lockSlow();
   [[gnu::noinline, gnu::cold]] void wakeOne();
 
+  base::Atomic<uint32_t> for_fork_{0};  // held by fork; written by the forking thread
   base::Atomic<uint32_t> state_{0};  // 0 free, 1 held, 2 held and someone may wait
 };
 

@@ -134,6 +134,9 @@ bool Runtime::startScheduler(sched::Config config) {
 
 void Runtime::forkPrepare(bool lock) {
   if (!on()) return;
+  // From here to the end of fork the G stays where it is: a handler that made it wait for a P would
+  // wait for those who wait for the heap's locks.
+  if (sched.on() && sched::currentG() != nullptr) sched.norunBegin();
   scavenger.forkPrepare();
   if (lock) heap.forkPrepare();
 }
@@ -142,6 +145,7 @@ void Runtime::forkParent(bool locked) {
   if (!on()) return;
   if (locked) heap.forkParent();
   scavenger.forkParent();
+  if (sched.on() && sched::currentG() != nullptr) sched.norunEnd();
 }
 
 void Runtime::forkChild(bool locked) {

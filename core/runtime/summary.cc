@@ -11,14 +11,17 @@ namespace graft::runtime {
 namespace {
 
 // What a capability turned out to be: on, denied by GRAFT_DENY, or missing.
-const char* stateOf(base::Capability c, const heap::Heap& heap, bool on) {
+const char* stateOf(base::Capability c, const Runtime& rt, bool on) {
   if (base::isDenied(c)) return "denied";
   if (!on) return "unused";
+  const heap::Heap& heap = rt.heap;
   switch (c) {
     case base::Capability::reserve: return heap.space.growsByMapping() ? "missing" : "on";
     case base::Capability::nohugepage: return heap.space.noHugePages() ? "on" : "missing";
     case base::Capability::purge: return heap.mheap.purgeWorks() ? "on" : "missing";
     case base::Capability::mremap: return "on";
+    case base::Capability::fsgsbase:
+    case base::Capability::calibration: return rt.sched.on() ? "on" : "unused";
     default: return "unused";
   }
 }
@@ -35,7 +38,7 @@ void Runtime::writeSummary() {
   for (size_t i = 0; i < base::kCapabilityCount; i++) {
     if (i != 0) out.str(", ");
     out.json(base::kCapabilities[i].name).str(": ");
-    out.json(stateOf(static_cast<base::Capability>(i), heap, on()));
+    out.json(stateOf(static_cast<base::Capability>(i), *this, on()));
   }
   out.str("}, \"threads\": {\"mode\": ").str(sched.on() ? "\"m:n\"" : "\"1:1\"");
   out.str(", \"why_not\": ").json(why_no_gs != nullptr ? why_no_gs : "");
@@ -82,7 +85,7 @@ void Runtime::sayVerbose() {
   }
   line.str("heap on");
   for (size_t i = 0; i < base::kCapabilityCount; i++) {
-    const char* state = stateOf(static_cast<base::Capability>(i), heap, true);
+    const char* state = stateOf(static_cast<base::Capability>(i), *this, true);
     if (state[0] == 'o' || state[0] == 'u') continue;
     line.str("; ").str(base::kCapabilities[i].name).chr(' ').str(state).str(": ");
     line.str(base::kCapabilities[i].otherwise);

@@ -56,7 +56,7 @@ void Sched::norunEnd() {
   if (--g->norun != 0) return;
   base::compilerBarrier();
   M* m = currentM();
-  if (m->stop.requested() && !m->stop.inside()) standStill(m, nullptr);
+  if (m->stop.requested() && !m->stop.inside()) leaveRequested(m);
 }
 
 // One stopper at a time; the others go on answering meanwhile.

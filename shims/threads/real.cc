@@ -1,4 +1,4 @@
-// Finds libc's thread and signal functions; see real.h.
+// Finds libc's own thread and signal functions behind our exports; see real.h.
 #include "shims/threads/real.h"
 
 #include <dlfcn.h>

@@ -95,6 +95,23 @@ TEST(Mutex, ForkOwnerPassesThroughOthersWait) {
   EXPECT_TRUE(entered);
 }
 
+// A handler on the forking thread takes and frees locks that fork does not hold.
+TEST(Mutex, OtherLocksAreRealInsideAFork) {
+  Mutex held, other;
+  held.lockForFork();
+  beginOwnFork();
+  {
+    Lock lock(other);
+    std::thread([&] { EXPECT_FALSE(other.tryLock()); }).join();
+  }
+  std::thread([&] {
+    EXPECT_TRUE(other.tryLock());
+    other.unlock();
+  }).join();
+  endOwnFork();
+  held.unlockAfterFork();
+}
+
 // The scheduler's own code runs on the thread pointer of whichever thread ran last.
 TEST(Mutex, ForkOwnerIsOneThreadNotOneThreadPointer) {
   static Mutex held;
