@@ -77,12 +77,11 @@ Span* MHeap::absorb(Span* s, PageId neighbour, SpanState kind) {
   if (neighbour == 0 || neighbour >= as_->limit() >> kPageShift) return s;
   if (base::planted(base::Plant::kNoCoalesce)) return s;
   Span* other = spanAt(neighbour);
-  if (other == nullptr || other->state.loadRelaxed() != kind) return s;
+  if (other == nullptr || other->state.loadRelaxed() != kind || other->flag != s->flag) return s;
   removeRun(other);
   PageId first = s->page.loadRelaxed(), other_first = other->page.loadRelaxed();
   s->page.storeRelaxed(first < other_first ? first : other_first);
   s->npages.storeRelaxed(s->npages.loadRelaxed() + other->npages.loadRelaxed());
-  s->flag |= other->flag;
   as_->freeRecord(other);
   return s;
 }
@@ -345,7 +344,8 @@ bool MHeap::freeLarge(Span* s, PageId p, uint32_t now_ms) {
       stats_.purged_pages += npages;
     }
   }
-  insertRun(s, kind, now_ms, kind == SpanState::kFreeDirty && npages >= kWholePages);
+  insertRun(s, kind, now_ms,
+            kind == SpanState::kFreeDirty && npages >= kWholePages && purgeWorks());
   mu_.unlock();
   return true;
 }
@@ -423,13 +423,15 @@ const char* MHeap::validateLocked() {
   const char* bad = nullptr;
   SpanState last = SpanState::kUnused;
   PageId last_end = 0;
+  uint8_t last_flag = 0;
   forEachSpanLocked([&](Span* s) {
     SpanState state = s->state.loadRelaxed();
     uint32_t n = s->npages.loadRelaxed();
     PageId first = s->page.loadRelaxed();
-    if (s->isFreeRun() && last == state && last_end == first)
-      bad = "INV-SPAN-7: unmerged free runs";
+    bool alike = s->isFreeRun() && last == state && last_flag == s->flag;
+    if (alike && last_end == first) bad = "INV-SPAN-7: unmerged free runs";
     last = state;
+    last_flag = s->flag;
     last_end = first + n;
     if (state == SpanState::kFreeDirty) dirty += n;
     if (state == SpanState::kFreeClean) clean += n;

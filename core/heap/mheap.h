@@ -101,7 +101,8 @@ class MHeap {
   }
   // A dirty run that holds a freed block of this many pages stays whole for a while, for the next
   // block of that size: requests below an eighth of it take clean pages instead. Else a program
-  // that takes and frees one big buffer again and again would find it nibbled at each time.
+  // that takes and frees one big buffer again and again would find it nibbled at each time. It does
+  // not merge with other dirty runs: what is freed beside it must stay of use to small requests.
   static constexpr size_t kWholePages = 1_MiB >> kPageShift;
   static constexpr uint32_t kWholeMs = 500;
   bool keptWhole(Span* s, size_t npages) GRAFT_REQUIRES(mu_);

@@ -142,6 +142,16 @@ TEST_F(MHeapTest, AFreedBigBlockIsKeptWholeForTheNext) {
   EXPECT_EQ(large(kBig / 8)->page.loadRelaxed(), first) << "not that much smaller";
 }
 
+// Each time round the small block must find the pages it left, not take clean ones again.
+TEST_F(MHeapTest, SmallerBlocksBesideAWholeRunAreReused) {
+  constexpr size_t kBig = 8_MiB >> kPageShift;
+  ASSERT_TRUE(free(large(kBig)));
+  uint64_t before = mheap.stats().committed_pages;
+  for (int i = 0; i < 2000; i++) ASSERT_TRUE(free(large(13)));
+  EXPECT_LE(mheap.stats().committed_pages, before + 512) << "of 26000";
+  EXPECT_LE(mheap.dirtyPages(), kBig + 512);
+}
+
 // Where nothing is ever given back, whole runs must not pile up beside growing small spans.
 TEST_F(MHeapTest, WholenessEndsWithTime) {
   constexpr size_t kBig = 4_MiB >> kPageShift;
