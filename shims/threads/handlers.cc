@@ -66,11 +66,9 @@ void call(int signal, siginfo_t* info, void* context) {
 void onSignal(int signal, siginfo_t* info, void* context) {
   auto* frame = reinterpret_cast<uint64_t*>(&static_cast<ucontext_t*>(context)->uc_sigmask);
   if (!rt.sched.on()) return call(signal, info, context);
-  int saved = errno;
-  if (!raisedByInstruction(signal, info) && rt.sched.postpone(signal, info, frame)) {
-    errno = saved;
-    return;
-  }
+  // Before this is asked, nothing may be read through FS: on g0 it may be a dead thread's, whose
+  // block is just being made into another's.
+  if (!raisedByInstruction(signal, info) && rt.sched.postpone(signal, info, frame)) return;
   sched::G* g = sched::currentG();
   if (g == nullptr) return call(signal, info, context);
   bool deep = inLibrary(context);

@@ -60,6 +60,19 @@ def signals(context):
         gs(graft)
 
 
+@CASES("gs.torture")
+def torture(context):
+    """Turns, allocations, short threads, forks, a fast timer and signals to threads, all at once."""
+    command = [context.program("gs_torture.cc"), "3"]
+    native = context.native(command)
+    check(native.status == 0, f"natively: {native.text()}")
+    for _ in range(3):
+        graft = context.graft(command, MN)
+        agree(native, graft)
+        on_and_clean(graft)
+    return f"{gs(graft)['gs']} Gs on {gs(graft)['ms']} Ms, {gs(graft)['retakes']} Ps retaken"
+
+
 @CASES("gs.fallbacks")
 def fallbacks(context):
     """Without what Gs need, threads are kernel threads, and one line says why."""
