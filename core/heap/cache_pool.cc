@@ -51,7 +51,8 @@ MCache* CachePool::pick(uintptr_t thread_pointer) {
   if (c == nullptr && free_ != nullptr) {
     c = free_;
     free_ = c->next_free;
-    c->shrink();  // reapDead gave the pages back, with what lies below the first slots
+    if (c->bare) c->shrink();
+    c->bare = false;
   }
   if (c == nullptr && made_ - shared_made_ < max_) c = make();
   // Asking the kernel about every owner is worth it only now and then.

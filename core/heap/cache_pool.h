@@ -67,6 +67,7 @@ class CachePool {
       // All but the head: a program may have had hundreds of threads once and never again.
       Addr slots = roundUp(reinterpret_cast<Addr>(c->slots), kOsPage);
       os::purge(slots, reinterpret_cast<Addr>(c) + cacheBytes() - slots);
+      c->bare = true;
       reaped++;
     }
     return reaped;

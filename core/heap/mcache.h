@@ -74,6 +74,7 @@ struct MCache : CacheHead {
   base::Atomic<uintptr_t> owner_tp;  // thread pointer of the owner; 0: nobody
   base::Atomic<uint32_t> owner_tid;
   uint32_t index;
+  bool bare;  // nobody's, empty, and without the pages of its stacks: shrink() before use
   MCache* next_free;
   // Epoch up to which this cache holds no slot of a slow span (HZ-FREE) [ACK-A].
   base::Atomic<uint32_t> acked;

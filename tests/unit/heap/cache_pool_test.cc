@@ -113,6 +113,21 @@ TEST(CachePool, DeadOwnersAreReapedLivingOnesAreNot) {
   EXPECT_EQ(heap.broken(), "");
 }
 
+TEST(CachePool, WhatAReleasedCacheHoldsIsTheNextOwners) {
+  TestHeap heap(poolConfig(5));
+  CachePool& pool = heap->caches;
+  MCache* c = pool.acquire(kMachineOwner, 0);
+  Client client(*heap, c);
+  client.free(client.alloc(64));
+  size_t kept = c->count(classFor(64));
+  ASSERT_GT(kept, 0u);
+  pool.release(c);
+  EXPECT_EQ(pool.acquire(kMachineOwner, 0), c);
+  EXPECT_EQ(c->count(classFor(64)), kept) << "slots would be lost";
+  client.drain();
+  EXPECT_EQ(heap.broken(), "");
+}
+
 TEST(CachePool, ShortPoolFindsTheDeadByItself) {
   TestHeap heap(poolConfig(2));
   CachePool& pool = heap->caches;
