@@ -77,7 +77,7 @@ Span* MHeap::absorb(Span* s, PageId neighbour, SpanState kind) {
   if (neighbour == 0 || neighbour >= as_->limit() >> kPageShift) return s;
   if (base::planted(base::Plant::kNoCoalesce)) return s;
   Span* other = spanAt(neighbour);
-  if (other == nullptr || other->state.loadRelaxed() != kind || other->flag != s->flag) return s;
+  if (other == nullptr || other->state.loadRelaxed() != kind) return s;
   removeRun(other);
   PageId first = s->page.loadRelaxed(), other_first = other->page.loadRelaxed();
   s->page.storeRelaxed(first < other_first ? first : other_first);
@@ -100,8 +100,7 @@ Span* MHeap::lighten(Span* s) {
   return light;
 }
 
-void MHeap::insertRun(Span* s, SpanState kind, uint32_t now_ms, bool whole) {
-  s->flag = whole ? 1 : 0;
+void MHeap::insertRun(Span* s, SpanState kind, uint32_t now_ms) {
   s->beginShape();
   s->state.storeRelaxed(SpanState::kUnused);
   s->nelems.storeRelaxed(0);
@@ -202,7 +201,7 @@ bool MHeap::trim(Span* s, size_t head, size_t npages) {
     part->page.storeRelaxed(static_cast<PageId>(at));
     part->npages.storeRelaxed(static_cast<uint32_t>(n));
     part->endShape();
-    insertRun(part, kind, s->stamp, s->flag != 0 && n >= kWholePages);
+    insertRun(part, kind, s->stamp);
   };
   putBack(before, first, head);
   putBack(after, first + head + npages, tail);
@@ -210,18 +209,11 @@ bool MHeap::trim(Span* s, size_t head, size_t npages) {
   return true;
 }
 
-bool MHeap::keptWhole(Span* s, size_t npages) {
-  return s->flag != 0 && npages * 8 < s->npages.loadRelaxed() &&
-         static_cast<uint32_t>(os::nowMs()) - s->stamp < kWholeMs;
-}
-
 Span* MHeap::takeRun(size_t npages, size_t align, bool* zero) {
   size_t need = npages + align - 1;
-  Span* dirty = findIn(dirty_, need);
-  Span* s = dirty != nullptr && !keptWhole(dirty, need) ? dirty : nullptr;
+  Span* s = findIn(dirty_, need);
   if (s == nullptr) s = findIn(clean_, need);
   if (s == nullptr) s = grow(need);
-  if (s == nullptr) s = dirty;
   if (s == nullptr) return nullptr;
   *zero =
       s->state.loadRelaxed() == SpanState::kFreeClean || base::planted(base::Plant::kDirtyIsZero);
@@ -344,8 +336,7 @@ bool MHeap::freeLarge(Span* s, PageId p, uint32_t now_ms) {
       stats_.purged_pages += npages;
     }
   }
-  insertRun(s, kind, now_ms,
-            kind == SpanState::kFreeDirty && npages >= kWholePages && purgeWorks());
+  insertRun(s, kind, now_ms);
   mu_.unlock();
   return true;
 }
@@ -423,15 +414,13 @@ const char* MHeap::validateLocked() {
   const char* bad = nullptr;
   SpanState last = SpanState::kUnused;
   PageId last_end = 0;
-  uint8_t last_flag = 0;
   forEachSpanLocked([&](Span* s) {
     SpanState state = s->state.loadRelaxed();
     uint32_t n = s->npages.loadRelaxed();
     PageId first = s->page.loadRelaxed();
-    bool alike = s->isFreeRun() && last == state && last_flag == s->flag;
-    if (alike && last_end == first) bad = "INV-SPAN-7: unmerged free runs";
+    if (s->isFreeRun() && last == state && last_end == first)
+      bad = "INV-SPAN-7: unmerged free runs";
     last = state;
-    last_flag = s->flag;
     last_end = first + n;
     if (state == SpanState::kFreeDirty) dirty += n;
     if (state == SpanState::kFreeClean) clean += n;

@@ -86,7 +86,7 @@ class MHeap {
   Span* findIn(Bins& bins, size_t npages) GRAFT_REQUIRES(mu_);
   Span* grow(size_t npages) GRAFT_REQUIRES(mu_);
   bool trim(Span* s, size_t head, size_t npages) GRAFT_REQUIRES(mu_);
-  void insertRun(Span* s, SpanState kind, uint32_t now_ms, bool whole = false) GRAFT_REQUIRES(mu_);
+  void insertRun(Span* s, SpanState kind, uint32_t now_ms) GRAFT_REQUIRES(mu_);
   void removeRun(Span* s) GRAFT_REQUIRES(mu_);
   Span* absorb(Span* s, PageId neighbour, SpanState kind) GRAFT_REQUIRES(mu_);
   void countDirty(int64_t pages) GRAFT_REQUIRES(mu_) {
@@ -99,13 +99,6 @@ class MHeap {
   void setEntries(PageId p, size_t n, uint64_t entry) {
     for (size_t i = 0; i < n; i++) as_->map()[p + i].storeRelease(entry);
   }
-  // A dirty run that holds a freed block of this many pages stays whole for a while, for the next
-  // block of that size: requests below an eighth of it take clean pages instead. Else a program
-  // that takes and frees one big buffer again and again would find it nibbled at each time. It does
-  // not merge with other dirty runs: what is freed beside it must stay of use to small requests.
-  static constexpr size_t kWholePages = 1_MiB >> kPageShift;
-  static constexpr uint32_t kWholeMs = 500;
-  bool keptWhole(Span* s, size_t npages) GRAFT_REQUIRES(mu_);
   Bins& binsFor(SpanState kind) { return kind == SpanState::kFreeDirty ? dirty_ : clean_; }
 
   os::Mutex mu_;

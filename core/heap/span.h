@@ -17,7 +17,7 @@
 //  INV-SPAN-4  a free slot that starts on an open page carries the heap key in its second word.
 //  INV-SPAN-5  no handed-out or cached slot touches a page that is not open.
 //  INV-SPAN-6  a small span is on its central list exactly when nfree > 0.
-//  INV-SPAN-7  two free runs of one kind are never neighbours (dirty ones kept whole are a kind).
+//  INV-SPAN-7  two free runs of one kind are never neighbours.
 //  INV-SPAN-8  no page of a free run has a class byte: free() would take it for a slot.
 #pragma once
 
@@ -47,7 +47,6 @@ struct Span {
   uint8_t listed;  // small: on the central list; class lock
   uint8_t flag;  // large: pages came by mremap (block owner);
                  // small: counted in MCentral::empties (class lock)
-                 // free: a dirty run to be kept whole (page-heap lock)
   base::Atomic<PageId> page;  // shape: first page
   base::Atomic<uint32_t> npages;  // shape; a large block's owner may also move it (resize)
   base::Atomic<uint32_t> nelems;  // shape: slots

@@ -127,41 +127,6 @@ TEST_F(MHeapTest, NeighboursMergeInAnyOrder) {
   EXPECT_EQ(freeRuns(), 2u) << "one dirty, one clean";
 }
 
-// A program that takes, frees and takes again one big buffer with small blocks in between.
-TEST_F(MHeapTest, AFreedBigBlockIsKeptWholeForTheNext) {
-  constexpr size_t kBig = 4_MiB >> kPageShift;
-  Span* big = large(kBig);
-  PageId first = big->page.loadRelaxed();
-  large(1);  // what follows is no part of the run
-  ASSERT_TRUE(free(big));
-  Span* nibble = mheap.allocSmall(20, 8);
-  EXPECT_TRUE(nibble->page.loadRelaxed() < first || nibble->page.loadRelaxed() >= first + kBig);
-  Span* again = large(kBig);
-  EXPECT_EQ(again->page.loadRelaxed(), first);
-  ASSERT_TRUE(free(again));
-  EXPECT_EQ(large(kBig / 8)->page.loadRelaxed(), first) << "not that much smaller";
-}
-
-// Each time round the small block must find the pages it left, not take clean ones again.
-TEST_F(MHeapTest, SmallerBlocksBesideAWholeRunAreReused) {
-  constexpr size_t kBig = 8_MiB >> kPageShift;
-  ASSERT_TRUE(free(large(kBig)));
-  uint64_t before = mheap.stats().committed_pages;
-  for (int i = 0; i < 2000; i++) ASSERT_TRUE(free(large(13)));
-  EXPECT_LE(mheap.stats().committed_pages, before + 512) << "of 26000";
-  EXPECT_LE(mheap.dirtyPages(), kBig + 512);
-}
-
-// Where nothing is ever given back, whole runs must not pile up beside growing small spans.
-TEST_F(MHeapTest, WholenessEndsWithTime) {
-  constexpr size_t kBig = 4_MiB >> kPageShift;
-  Span* big = large(kBig);
-  PageId first = big->page.loadRelaxed();
-  large(1);
-  ASSERT_TRUE(mheap.freeLarge(big, first, now() - 1000));
-  EXPECT_EQ(mheap.allocSmall(20, 8)->page.loadRelaxed(), first);
-}
-
 TEST_F(MHeapTest, AlignmentHolds) {
   std::vector<Span*> made;
   for (size_t align = 1; align <= 4096; align *= 2) {
