@@ -29,6 +29,7 @@ INSTANTIATE_TEST_SUITE_P(Sched, Kernel, testing::Values(1u, 2u));
 TEST_P(Kernel, SleepersWakeInOrderOfTime) {
   inChild(GetParam(), [] {
     static Count done;
+    static base::Atomic<uint32_t> next{0};
     static uint32_t order[50];
     static uint64_t begin;
     begin = os::nowNs();
@@ -40,15 +41,17 @@ TEST_P(Kernel, SleepersWakeInOrderOfTime) {
             uint64_t until = begin + 50 * kMs + slot * 4 * kMs;
             s.sleepUntil(until);
             SCHED_CHECK(os::nowNs() >= until);
-            order[done.get()] = static_cast<uint32_t>(slot);
+            order[next.fetchAddRelaxed(1)] = static_cast<uint32_t>(slot);
             done.add();
           },
           reinterpret_cast<void*>(i));
     }
     done.waitFor(50);
-    uint32_t late = 0;
-    for (uint32_t i = 0; i < 50; i++) late += order[i] != i;
-    SCHED_CHECK(late < 25);
+    // Two Ms may overtake each other; one that the kernel stops for long costs one place, not all
+    // that follow. By chance half would be out of order.
+    uint32_t out_of_order = 0;
+    for (uint32_t i = 1; i < 50; i++) out_of_order += order[i] < order[i - 1];
+    SCHED_CHECK(out_of_order < 12);
   });
 }
 
