@@ -19,8 +19,9 @@ struct P {
   OwnerWord<base::RealAtom> word;
   RunQ runq;  // holder; thieves through steal()
   TimerHeap timers;
+  // Holder, which alone writes it; sysmon reads.
+  base::Atomic<uint32_t> tick{0};  // time slices begun: a next one that inherits its slice is in it
   // Holder only.
-  uint32_t tick = 0;  // Gs executed, next ones that inherit their slice not counted
   uint32_t inherits = 0;  // next ones in a row
   uint64_t timers_checked = 0;  // in cycles
   heap::MCache* mcache = nullptr;  // comes with the P; null while an M has it (INV-OWN-3)
@@ -30,9 +31,11 @@ struct P {
   uint32_t index = 0;
   // Guarded by the scheduler's lock.
   P* idle_link = nullptr;
-  // sysmon only: the stay in user code that it saw, and since when.
+  // sysmon only: the stay in user code and the time slice that it saw, and since when.
   OwnerValue seen{};
   uint64_t seen_at = 0;
+  uint32_t slice = 0;
+  uint64_t slice_at = 0;
 };
 
 }  // namespace graft::sched

@@ -48,7 +48,7 @@ void Sched::show(uintptr_t fs, M* m, G* g) {
 
 void Sched::execute(M* m, G* g, bool inherited) {
   m->p->inherits = inherited ? m->p->inherits + 1 : 0;
-  if (!inherited) m->p->tick++;
+  if (!inherited) m->p->tick.storeRelaxed(m->p->tick.loadRelaxed() + 1);
   g->m = m;
   m->g = g;
   g->state.set(GState::kRunning);
@@ -94,7 +94,7 @@ G* Sched::findRunnable(M* m, bool& inherited) {
 G* Sched::findLocal(M* m, bool& inherited) {
   P* p = m->p;
   runTimers(m, p, false);
-  if (p->tick % 61 == 0 && !globq_.empty()) {
+  if (p->tick.loadRelaxed() % 61 == 0 && !globq_.empty()) {
     os::Lock lock(mu_);
     // A share, where Go takes one: a ring that never runs dry would keep the last of a long global
     // queue waiting for as many times 61 turns as there are Gs in it.

@@ -15,6 +15,7 @@ constexpr uint64_t kSlice = 10'000'000;  // Go's forcePreemptNS
 constexpr uint64_t kMinDelay = 20'000;
 constexpr uint64_t kMaxDelay = 10'000'000;
 constexpr uint32_t kQuietRounds = 50;
+constexpr int kPatience = 200;  // looks, a few microseconds
 constexpr long kHighFd = 512;
 
 int openStat(uint32_t tid) {
@@ -81,18 +82,31 @@ bool Sysmon::round(uint64_t now) {
 
 bool Sysmon::check(P* p, uint64_t now) {
   OwnerValue v = p->word.look();
+  uint32_t slice = p->tick.loadRelaxed();
+  if (slice != p->slice || v.hold() == Hold::kIdle) {
+    p->slice = slice;
+    p->slice_at = now;
+  }
+  uint64_t first = p->timers.first();
+  bool others = !p->runq.empty() || !s_.globq_.empty() || (first != 0 && first <= now);
+  // Entering the runtime begins no new slice: a G that computes and posts must not keep its P. It
+  // may be in there just now; it soon comes out.
+  if (now - p->slice_at >= kSlice && others) {
+    for (int i = 0; i < kPatience && v.hold() != Hold::kUser; i++) {
+      base::cpuRelax();
+      v = p->word.look();
+    }
+    return v.hold() == Hold::kUser && s_.retake(p, v);
+  }
   if (v.hold() != Hold::kUser) return false;
   if (v != p->seen) {
     p->seen = v;
     p->seen_at = now;
     return false;
   }
-  uint64_t first = p->timers.first();
-  bool others = !p->runq.empty() || !s_.globq_.empty() || (first != 0 && first <= now);
-  bool slice_over = now - p->seen_at >= kSlice;
-  if (slice_over && others) return s_.retake(p, v);
   // A sleeping M's P is of use to somebody: those who wait, or those who will.
-  bool wanted = others || slice_over || s_.wake_.idle() + s_.wake_.spinning() == 0;
+  bool long_stay = now - p->seen_at >= kSlice;
+  bool wanted = others || long_stay || s_.wake_.idle() + s_.wake_.spinning() == 0;
   return wanted && asleep(s_.ms_.at(v.m() - 1)) && s_.retake(p, v);
 }
 

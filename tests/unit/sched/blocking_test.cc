@@ -223,6 +223,29 @@ TEST(Sched, TheMcacheStaysWithTheMThatLostItsP) {
   });
 }
 
+// As a program that computes and now and then unlocks, posts or handles a signal: entering the
+// runtime is no new time slice.
+TEST_P(Kernel, BusyGsThatEnterTheRuntimeLetOthersRun) {
+  inChild(GetParam(), [] {
+    static uint32_t stop = 0;
+    static Count done;
+    for (uint32_t i = 0; i < 2 * s.procs(); i++) {
+      go(
+          [](void*) {
+            while (__atomic_load_n(&stop, __ATOMIC_ACQUIRE) == 0) {
+              s.lockThread();  // in and out
+              s.unlockThread();
+            }
+            done.add();
+          },
+          nullptr);
+    }
+    for (int turns = 0; turns < 20; turns++) s.sleepUntil(os::nowNs() + kMs);
+    __atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+    done.waitFor(2 * s.procs());
+  });
+}
+
 TEST_P(Kernel, AWiredGStaysOnItsM) {
   inChild(GetParam(), [] {
     static Count done;
