@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "core/base/options.h"
+#include "core/base/thread_rules.h"
 #include "core/base/version.h"
 #include "tools/command.h"
 #include "tools/doctor_report.h"
@@ -86,17 +87,6 @@ const char* nameOf(Target::State state) {
   return "";
 }
 
-struct ThreadRule {
-  const char* executable;  // "" for any
-  const char* library;  // "" for any
-  const char* why;
-};
-constexpr ThreadRule kThreadRules[] = {
-#define RULE(executable, library, why) {executable, library, why},
-#include "core/base/thread_rules.def"
-#undef RULE
-};
-
 bool threadsMayBeGs(const base::Options& options) {
   return options.threads.get() == base::Threads::kMToN;
 }
@@ -109,7 +99,7 @@ bool forThreads(base::Capability c) {
 
 void addThreads(Report& r, const base::Options& options) {
   Json rules = Json::array();
-  for (const ThreadRule& rule : kThreadRules) {
+  for (const base::ThreadRule& rule : base::kThreadRules) {
     rules.push_back(
         {{"executable", rule.executable}, {"library", rule.library}, {"why", rule.why}});
   }
@@ -135,7 +125,7 @@ std::string baseName(const std::string& path) { return path.substr(path.rfind('/
 void addLibraries(Report& r, const Target& t, bool gs) {
   for (const std::string& path : librariesOf(t)) {
     std::string name = baseName(path);
-    for (const ThreadRule& rule : kThreadRules) {
+    for (const base::ThreadRule& rule : base::kThreadRules) {
       if (gs && rule.library[0] != '\0' && name.rfind(rule.library, 0) == 0) {
         r.problem(fmt::format("its threads stay kernel threads: {} ({})", rule.why, name));
       }

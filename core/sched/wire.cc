@@ -1,7 +1,7 @@
 // Wiring: a G that needs what only a kernel thread has runs on one M alone, and that M runs nothing
-// else (Go's LockOSThread); the calls
-// nest. While the G waits, its M sleeps without a P; whoever finds the G on a
-// queue gives its own P to that M. lockThread, unlockThread: on the G; the others on g0.
+// else (Go's LockOSThread); the calls nest. While the G waits, its M sleeps without a P; whoever
+// finds the G on a queue gives its own P to that M. lockThread, unlockThread: on the G; the others
+// on g0.
 #include "core/sched/sched.h"
 
 namespace graft::sched {

@@ -4,24 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/bench/per_op.h"
 #include "tests/unit/sched/in_process.h"
 
 using namespace graft;
 using namespace graft::sched;
+using graft::bench::perOp;
 
 namespace {
-
-template <class F>
-double perOp(uint32_t n, F f) {
-  double best = 1e18;
-  for (int round = 0; round < 5; round++) {
-    uint64_t begin = os::nowNs();
-    f();
-    double ns = static_cast<double>(os::nowNs() - begin) / n;
-    if (ns < best) best = ns;
-  }
-  return best;
-}
 
 void done(void* c) { static_cast<Count*>(c)->add(); }
 

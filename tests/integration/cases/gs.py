@@ -47,30 +47,29 @@ subject("c11", 3)
 subject("stacks", 4)
 
 
-@CASES("gs.signals")
-def signals(context):
-    """Handlers run on the right thread, end the right waits, and nobody hangs."""
-    command = [context.program("gs_signals.c")]
+def thrice(context, command):
+    """What depends on timing: three runs that each agree with the native one and ran on Gs."""
     native = context.native(command)
     check(native.status == 0, f"natively: {native.text()}")
     for _ in range(3):
         graft = context.graft(command, MN)
         agree(native, graft)
         on_and_clean(graft)
-        gs(graft)
+        threads = gs(graft)
+    return threads
+
+
+@CASES("gs.signals")
+def signals(context):
+    """Handlers run on the right thread, end the right waits, and nobody hangs."""
+    thrice(context, [context.program("gs_signals.c")])
 
 
 @CASES("gs.torture")
 def torture(context):
     """Turns, allocations, short threads, forks, a fast timer and signals to threads, all at once."""
-    command = [context.program("gs_torture.cc"), "3"]
-    native = context.native(command)
-    check(native.status == 0, f"natively: {native.text()}")
-    for _ in range(3):
-        graft = context.graft(command, MN)
-        agree(native, graft)
-        on_and_clean(graft)
-    return f"{gs(graft)['gs']} Gs on {gs(graft)['ms']} Ms, {gs(graft)['retakes']} Ps retaken"
+    threads = thrice(context, [context.program("gs_torture.cc"), "3"])
+    return f"{threads['gs']} Gs on {threads['ms']} Ms, {threads['retakes']} Ps retaken"
 
 
 @CASES("gs.fallbacks")
