@@ -37,7 +37,8 @@ struct SchedPeer {
       P& p = s.ps_[i];
       OwnerValue v = p.word.look();
       fprintf(stderr, "P%u: hold %d by M%lu, %u queued, timer %lu, tick %u\n", i,
-              static_cast<int>(v.hold()), v.m(), p.runq.size(), p.timers.first(), p.tick.loadRelaxed());
+              static_cast<int>(v.hold()), v.m(), p.runq.size(), p.timers.first(),
+              p.tick.loadRelaxed());
     }
     s.forEachG([](G& g) {
       GState st = g.state.look();

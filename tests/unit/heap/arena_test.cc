@@ -98,7 +98,11 @@ TEST(Arena, StartsEmpty) {
   EXPECT_TRUE(s.inReservation(s.base() + s.reservedBytes() - 1));
   EXPECT_FALSE(s.inReservation(s.base() + s.reservedBytes()));
   EXPECT_FALSE(s.inReservation(s.base() - 1));
-  EXPECT_EQ(s.reservedBytes(), config().reserve_bytes);
+  // ThreadSanitizer's own mappings, at random places, do not always leave room for all of it.
+  if (!kTsan) {
+    EXPECT_EQ(s.reservedBytes(), config().reserve_bytes);
+  }
+  EXPECT_LE(s.reservedBytes(), config().reserve_bytes);
 }
 
 TEST(Arena, ExtendHandsOutFreshPagesInOrder) {
@@ -326,9 +330,10 @@ TEST(Arena, FitToInfinityChangesNothing) {
     ASSERT_TRUE(s.init(config()));
     size_t got = 0;
     ASSERT_EQ(s.extend(100, &got), 1u);
+    size_t reserved = s.reservedBytes();  // under ThreadSanitizer less than asked for now and then
     s.fitTo(limit);
     EXPECT_FALSE(s.growsByMapping()) << limit;
-    EXPECT_EQ(s.reservedBytes(), config().reserve_bytes) << limit;
+    EXPECT_EQ(s.reservedBytes(), reserved) << limit;
   }
 }
 
