@@ -1,5 +1,5 @@
 // Calls that change what a process is allowed to do, or need it to be single-threaded: the
-// scavenger's thread is ended first, so that it keeps no old credentials and stands in no one's
+// scavenger's thread (and the control socket's) is ended first, so that it keeps no old credentials and stands in no one's
 // way. Credentials, namespaces, capabilities, seccomp; by name and through syscall(), which also
 // takes futex(2) to shims/sync. The program's thread; each forwards to the real function, found at
 // its first use.
@@ -24,7 +24,9 @@
 namespace {
 
 void endScavenger(bool forever = false) {
-  if (graft::runtime::rt.on()) graft::runtime::rt.scavenger.stop(forever);
+  if (!graft::runtime::rt.on()) return;
+  graft::runtime::rt.scavenger.stop(forever);
+  graft::runtime::rt.control.stop(forever);
 }
 
 // What syscall() returns for the kernel's answer.

@@ -46,6 +46,7 @@ void startSignals(sched::Config& config);
 void startSignalThread();
 uint32_t signalThreadId();
 void forkChildSignals();
+bool signalsOnTheirWay();  // to one G, not yet taken
 // Every one of graft's that shares the process's state; glibc's are its own business.
 template <class F>
 void forEachKernelThread(F f) {
