@@ -25,11 +25,36 @@ struct Wanted {
   bool all_frames = false;
 };
 
+// Where the exported function is a jump into one of graft's, that one is on the stack.
+struct Exported {
+  const char* ours;
+  const char* name;
+};
+constexpr Exported kExported[] = {
+    {"mutexLock", "pthread_mutex_lock"},
+    {"mutexTimedLock", "pthread_mutex_timedlock"},
+    {"condWait", "pthread_cond_wait"},
+    {"condTimedWait", "pthread_cond_timedwait"},
+    {"readLock", "pthread_rwlock_rdlock"},
+    {"writeLock", "pthread_rwlock_wrlock"},
+    {"semWait", "sem_wait"},
+    {"barrierWait", "pthread_barrier_wait"},
+    {"once", "pthread_once"},
+    {"joinThread", "pthread_join"},
+    {"spinLockSlow", "pthread_spin_lock"},
+    {"sleepFor", "nanosleep"},
+    {"futexCall", "syscall"},
+};
+
 // "graft::preload::gs::sem_wait(sem_t*)" is sem_wait.
 std::string plainName(const std::string& function) {
   std::string name = function.substr(0, function.find('('));
   size_t colons = name.rfind("::");
-  return colons == std::string::npos ? name : name.substr(colons + 2);
+  if (colons != std::string::npos) name = name.substr(colons + 2);
+  for (const Exported& e : kExported) {
+    if (name == e.ours) return e.name;
+  }
+  return name;
 }
 
 StackCopy copyOf(const Answer& answer) {
@@ -49,6 +74,10 @@ void withoutGraft(std::vector<Frame>& frames) {
   while (first < frames.size() && frames[first].of_graft) first++;
   bool waits = first != 0 && first < frames.size();
   frames.erase(frames.begin(), frames.begin() + static_cast<ptrdiff_t>(waits ? first - 1 : first));
+  if (waits) {
+    frames[0].function = plainName(frames[0].function);
+    frames[0].place = "libgraft.so";
+  }
   while (!frames.empty() && frames.back().of_graft && frames.size() > 1) frames.pop_back();
 }
 
@@ -89,12 +118,13 @@ void printG(const Json& g, ControlClient& client, Unwinder& unwinder, bool all_f
   }
   std::string reason = reasonOf(g, frames);
   if (!all_frames) withoutGraft(frames);
-  fmt::print("goroutine {} [{}{}]:", id, reason, forHowLong(g));
-  if (g.contains("name"))
-    fmt::print(" \"{}\" tid {}", g["name"].get<std::string>(), g["tid"].dump());
-  if (g.contains("m")) fmt::print(" on kernel thread {}", g["m"].dump());
-  if (guessed) fmt::print(" (asleep in the kernel: frames may be missing)");
-  fmt::print("\n");
+  std::string more;
+  if (g.contains("name")) {
+    more = fmt::format(", \"{}\", tid {}", g["name"].get<std::string>(), g["tid"].dump());
+  }
+  if (g.contains("m")) more += fmt::format(", on kernel thread {}", g["m"].dump());
+  if (guessed) more += ", frames may be missing";
+  fmt::print("goroutine {} [{}{}{}]:\n", id, reason, forHowLong(g), more);
   printFrames(frames);
   if (!problem.empty()) fmt::print("\t{}\n", problem);
   fmt::print("\n");
