@@ -1,8 +1,8 @@
 // Calls that change what a process is allowed to do, or need it to be single-threaded: the
-// scavenger's thread (and the control socket's) is ended first, so that it keeps no old credentials and stands in no one's
-// way. Credentials, namespaces, capabilities, seccomp; by name and through syscall(), which also
-// takes futex(2) to shims/sync. The program's thread; each forwards to the real function, found at
-// its first use.
+// scavenger's thread (and the control socket's) is ended first, so that it keeps no old credentials
+// and stands in no one's way. Credentials, namespaces, capabilities, seccomp; by name and through
+// syscall(), which also takes futex(2) to shims/sync. The program's thread; each forwards to the
+// real function, found at its first use.
 #include <dlfcn.h>
 #include <errno.h>
 #include <grp.h>

@@ -18,7 +18,9 @@ namespace {
 constexpr int kHighFd = 512;
 constexpr long kClientSeconds = 5;
 constexpr int kLookMs = 1000;  // how long a closed listener may go unnoticed
+constexpr int kWaiting = 64;  // clients, until it is their turn
 constexpr size_t kRequest = 256;
+constexpr int kMostUnread = 256;  // pieces of kRequest
 
 // A listener or client of ours, moved out of the program's way; or -errno.
 int moveUp(long fd) {
@@ -91,6 +93,7 @@ void Control::Socket::close() {
 
 void Control::init(const char* where, const char* runtime_dir, const Command* commands) {
   commands_ = commands;
+  pid_ = static_cast<uint32_t>(os::getpid());
   if (where[0] == '\0' || isWord(where, "off") || isWord(where, "0")) return;
   base::Line line;
   if (where[0] == '/') {
@@ -135,7 +138,7 @@ const char* Control::listen() {
   os::sys(SYS_fchmod, fd, 0600);  // bind gives the file this mode
   os::sys(SYS_unlink, os::arg(name_.sun_path));  // of an earlier process with our id
   if (os::failed(os::sys(SYS_bind, fd, os::arg(&name_), sizeof name_)) ||
-      os::failed(os::sys(SYS_listen, fd, 4))) {
+      os::failed(os::sys(SYS_listen, fd, kWaiting))) {
     os::sys(SYS_close, fd);
     return "the socket cannot be made there";
   }
@@ -148,7 +151,6 @@ void Control::start() {
   if (state_.loadRelaxed() != kNone) return;
   state_.storeRelaxed(kServing);
   stop_.storeRelaxed(0);
-  pid_ = static_cast<uint32_t>(os::getpid());
   base::Line line;
   line.str(folder_).chr('/').udec(pid_).str(".sock");
   name_ = {};
@@ -164,11 +166,11 @@ void Control::start() {
 }
 
 void Control::stop(bool forever) {
-  if (forever) folder_[0] = '\0';
-  if (state_.loadAcquire() == kNone) return;
-  os::Lock lock(mu_);
   // A vfork child changes nothing of its parent's, and a child of a raw clone has no such thread.
-  if (state_.loadRelaxed() == kNone || pid_ != static_cast<uint32_t>(os::getpid())) return;
+  if (!asked() || pid_ != static_cast<uint32_t>(os::getpid())) return;
+  os::Lock lock(mu_);
+  if (forever) folder_[0] = '\0';
+  if (!serving()) return;
   stop_.storeRelease(1);
   if (listener_.ours()) os::sys(SYS_shutdown, listener_.fd, SHUT_RDWR);
   if (client_.ours()) os::sys(SYS_shutdown, client_.fd, SHUT_RDWR);
@@ -185,6 +187,7 @@ void Control::leave() {
 }
 
 void Control::forkChild() {
+  pid_ = static_cast<uint32_t>(os::getpid());
   mu_.reset();
   thread_.forget();
   listener_.close();
@@ -251,7 +254,14 @@ void Control::serve(int fd) {
       have -= end;
       end = 0;
     }
-    if (have == sizeof text) return refuse("a request is one line of at most 255 bytes");
+    if (have < sizeof text) continue;
+    refuse("a request is one line of at most 255 bytes");
+    // What is left unread when a socket is closed takes the answer away from the client.
+    os::sys(SYS_shutdown, fd, SHUT_WR);
+    for (int i = 0; i < kMostUnread; i++) {
+      if (os::sys(SYS_recvfrom, fd, os::arg(text), sizeof text, 0, 0, 0) <= 0) return;
+    }
+    return;
   }
 }
 
@@ -272,9 +282,9 @@ bool Control::answer(char* request, size_t n, Reply& reply) {
     reply.flush();
     return !reply.failed();
   }
-  line.str("error: unknown request ");
+  line.str("error: unknown request '");
   base::quoteValue(request, n, line);
-  line.str("; known are");
+  line.str("'; known are");
   for (const Command* c = commands_; c->name != nullptr; c++) line.chr(' ').str(c->name);
   reply.line(line);
   reply.flush();

@@ -44,8 +44,8 @@ class Program:
 
     def connect(self, pid=None):
         s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        s.settimeout(20)
         s.connect(str(self.folder / f"{pid or self.pid}.sock"))
+        s.settimeout(20)
         return s
 
     def ask(self, request):
@@ -121,7 +121,6 @@ def kernel_threads(context):
     program = states(context, {"GRAFT_THREADS": "1:1"})
     run = program.stacks()
     check(run.returncode == 0, run.stderr)
-    names = dict(re.findall(r'^thread \d+ \[(\w[\w ]*)\]: "(\w+)"$', run.stdout, re.M))
     names = {name: state for state, name in
              re.findall(r'^thread \d+ \[([\w ]+)\]: "(\w+)"$', run.stdout, re.M)}
     check(names.get("mutex") == "sleeping" and names.get("compute") == "running", run.stdout)
