@@ -104,6 +104,13 @@ GRAFT_EXPORT int unshare(int flags) { GRAFT_CACHED("unshare", flags); }
 GRAFT_EXPORT int setns(int fd, int type) { GRAFT_CACHED("setns", fd, type); }
 GRAFT_EXPORT int capset(void* head, const void* data) { GRAFT_CACHED("capset", head, data); }
 
+// Not through exit: no destructor removes the control socket's file. In a child of vfork it stays.
+GRAFT_EXPORT [[noreturn]] void _exit(int status) {
+  graft::runtime::rt.control.leave();
+  for (;;) graft::os::sys(SYS_exit_group, status);
+}
+GRAFT_EXPORT [[noreturn]] void _Exit(int status) { _exit(status); }
+
 // prctl and syscall are variadic in the headers; in registers they are what stands here.
 GRAFT_EXPORT int graftPrctl(int option, unsigned long a, unsigned long b, unsigned long c,
                             unsigned long d) asm("prctl");

@@ -150,7 +150,8 @@ std::string ControlClient::ask(const std::string& request, std::vector<Answer>& 
     Answer a;
     a.object = nlohmann::json::parse(line, nullptr, false);
     if (a.object.is_discarded()) return "the process's answer is no JSON";
-    if (a.object.contains("bytes") && !readBytes(a.object["bytes"].get<size_t>(), a.bytes)) break;
+    if (a.object.contains("bytes") && !readBytes(a.object.at("bytes").get<size_t>(), a.bytes))
+      break;
     out.push_back(std::move(a));
   }
   return "the process's answer breaks off";

@@ -59,7 +59,7 @@ std::string plainName(const std::string& function) {
 
 StackCopy copyOf(const Answer& answer) {
   StackCopy out;
-  const Json& registers = answer.object["registers"];
+  const Json& registers = answer.object.at("registers");
   for (size_t i = 0; i < registers.size() && i < 17; i++) {
     if (!registers[i].is_null()) out.registers[i] = registers[i].get<uint64_t>();
   }
@@ -84,13 +84,13 @@ void withoutGraft(std::vector<Frame>& frames) {
 std::string forHowLong(const Json& g) {
   constexpr double kSecond = 1e9, kMinute = 60 * kSecond;
   if (!g.contains("ns")) return "";
-  double ns = g["ns"].get<double>();
+  double ns = g.at("ns").get<double>();
   if (ns >= kMinute) return fmt::format(", {} minutes", static_cast<uint64_t>(ns / kMinute));
   return fmt::format(", {:.3f} s", ns / kSecond);
 }
 
 std::string reasonOf(const Json& g, const std::vector<Frame>& frames) {
-  std::string state = g["state"].get<std::string>();
+  std::string state = g.at("state").get<std::string>();
   size_t first = 0;
   while (first < frames.size() && frames[first].of_graft) first++;
   if (state != "waiting" || first == 0 || frames[first - 1].function.empty()) return state;
@@ -107,22 +107,22 @@ void printFrames(const std::vector<Frame>& frames) {
 
 void printG(const Json& g, ControlClient& client, Unwinder& unwinder, bool all_frames) {
   std::vector<Answer> answers;
-  uint64_t id = g["g"].get<uint64_t>();
+  uint64_t id = g.at("g").get<uint64_t>();
   std::string problem = client.ask(fmt::format("stack {}", id), answers);
   std::vector<Frame> frames;
   bool guessed = false;
   if (problem.empty() && !answers.empty()) {
     StackCopy copy = copyOf(answers[0]);
-    guessed = answers[0].object["how"] == "kernel";
+    guessed = answers[0].object.at("how") == "kernel";
     frames = unwinder.walk(copy);
   }
   std::string reason = reasonOf(g, frames);
   if (!all_frames) withoutGraft(frames);
   std::string more;
   if (g.contains("name")) {
-    more = fmt::format(", \"{}\", tid {}", g["name"].get<std::string>(), g["tid"].dump());
+    more = fmt::format(", \"{}\", tid {}", g.at("name").get<std::string>(), g.at("tid").dump());
   }
-  if (g.contains("m")) more += fmt::format(", on kernel thread {}", g["m"].dump());
+  if (g.contains("m")) more += fmt::format(", on kernel thread {}", g.at("m").dump());
   if (guessed) more += ", frames may be missing";
   fmt::print("goroutine {} [{}{}{}]:\n", id, reason, forHowLong(g), more);
   printFrames(frames);
@@ -165,7 +165,10 @@ int show(pid_t pid, const Wanted& wanted) {
   if (problem.empty()) problem = client.ask("process", answers);
   if (problem.empty() && answers.empty()) problem = "the process's answer is empty";
   if (!problem.empty()) return fail("stacks", problem);
-  if (answers[0].object["mode"] != "m:n") {
+  std::string mode = answers[0].object.value("mode", "");
+  if (mode != "m:n" && mode != "1:1")
+    return fail("stacks", "the process's answer is not understood");
+  if (mode == "1:1") {
     fmt::print("threads of process {} are kernel threads\n\n", pid);
     printKernelThreads(pid);
     return 0;
@@ -176,7 +179,7 @@ int show(pid_t pid, const Wanted& wanted) {
   if (!problem.empty()) return fail("stacks", problem);
   bool found = false;
   for (const Answer& a : answers) {
-    if (wanted.one && a.object["g"].get<uint64_t>() != wanted.only) continue;
+    if (wanted.one && a.object.at("g").get<uint64_t>() != wanted.only) continue;
     printG(a.object, client, unwinder, wanted.all_frames);
     found = true;
   }

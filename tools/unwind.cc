@@ -52,11 +52,11 @@ struct Unwinder::State {
   static bool setRegisters(Dwfl_Thread* thread, void* arg) {
     const StackCopy& s = *static_cast<State*>(arg)->stack;
     for (int i = 0; i < StackCopy::kRip; i++) {
-      if (!s.registers[i]) continue;
-      Dwarf_Word word = *s.registers[i];
+      if (!s.registers[i].has_value()) continue;
+      Dwarf_Word word = s.registers[i].value_or(0);
       if (!dwfl_thread_state_registers(thread, i, 1, &word)) return false;
     }
-    dwfl_thread_state_register_pc(thread, *s.registers[StackCopy::kRip]);
+    dwfl_thread_state_register_pc(thread, s.registers[StackCopy::kRip].value_or(0));
     return true;
   }
   static int onFrame(Dwfl_Frame* frame, void* arg) {

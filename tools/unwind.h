@@ -19,7 +19,7 @@ struct StackCopy {
   std::optional<uint64_t> registers[17];  // by their numbers in DWARF
   std::string bytes;
 
-  uint64_t sp() const { return *registers[kRsp]; }
+  uint64_t sp() const { return registers[kRsp].value_or(0); }
 };
 
 struct Frame {

@@ -1,6 +1,7 @@
 // Nothing can run: every M sleeps in the scheduler, no G is queued, no timer is armed, no M is in a
-// call that may return. What may come from outside is the embedder's business. Asked by each M that goes to sleep, with
-// the scheduler's lock held, and by the embedder again after it has looked outside.
+// call that may return. What may come from outside is the embedder's business. Asked by each M that
+// goes to sleep, with the scheduler's lock held, and by the embedder again after it has looked
+// outside.
 #include "core/sched/sched.h"
 
 namespace graft::sched {

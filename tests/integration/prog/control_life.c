@@ -25,6 +25,8 @@ static void child(void) {
       say("child-thread\n");
     } else if (c == 'e') {
       exit(0);
+    } else if (c == 'q') {
+      _exit(0);
     }
   }
   exit(1);

@@ -1,6 +1,7 @@
 // Every thread sleeps for a while, and something that no thread of the program does wakes one: the
 // argument says what. A report of a deadlock would be wrong each time.
 #define _GNU_SOURCE
+#include <aio.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -150,6 +151,21 @@ int main(int argc, char** argv) {
     }
     body = readPipe;
     arg = &ends[0];
+  } else if (strcmp(what, "aio") == 0) {  // a thread of libc's own reads, and another one posts
+    static struct aiocb cb;
+    static char byte;
+    CHECK(pipe(ends) == 0);
+    cb.aio_fildes = ends[0];
+    cb.aio_buf = &byte;
+    cb.aio_nbytes = 1;
+    cb.aio_sigevent.sigev_notify = SIGEV_THREAD;
+    cb.aio_sigevent.sigev_notify_function = onTimer;
+    if (fork() == 0) {
+      nanosleep(&kMoment, NULL);
+      CHECK(write(ends[1], "x", 1) == 1);
+      _exit(0);
+    }
+    CHECK(aio_read(&cb) == 0);
   } else if (strcmp(what, "clone") == 0) {
     int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
     CHECK(clone(foreign, foreign_stack + sizeof foreign_stack, flags, NULL) > 0);
