@@ -6,7 +6,7 @@ GRAFT_THREADS=m:n. gdb itself shows kernel threads only.
 
 graft-bt lends the selected thread the registers that the switch saved on the G's stack
 (core/os/switch_amd64.S), has gdb unwind, and gives it its own back; the process does not run in
-between. Core files have no registers to lend: there `graft-gs` alone works."""
+between. A core file has no registers to lend: there graft-gs alone works."""
 
 import gdb
 
@@ -96,6 +96,8 @@ class Backtrace(gdb.Command):
 
 
 def unwind(sp):
+    if from_core():
+        raise gdb.GdbError("graft-bt needs a live process: a core file has no registers to lend")
     words = gdb.selected_inferior().read_memory(sp, 8 * (len(SAVED) + 1)).tobytes()
     lent = {name: int.from_bytes(words[8 * (i + 1):8 * (i + 2)], "little")
             for i, name in enumerate(SAVED)}
@@ -107,6 +109,11 @@ def unwind(sp):
         gdb.execute("bt")
     finally:
         set_registers(own)
+
+
+def from_core():
+    connection = getattr(gdb.selected_inferior(), "connection", None)
+    return connection is not None and connection.type == "core"
 
 
 def set_registers(values):

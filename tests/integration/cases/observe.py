@@ -323,7 +323,7 @@ for source in ("handler", "timer", "timer-thread", "sigwait", "sleep", "timed", 
 def schedtrace(context):
     """Go's lines, at the pace that was asked for, also while everything sleeps."""
     log = context.path("trace")
-    for program, least in ((["gs_torture.cc", "1"], 2), (["gs.cc", "spin"], 2)):
+    for program, least in ((["gs_torture.cc", "1"], 2), (["no_deadlock.c", "timed"], 3)):
         graft = context.graft([context.program(program[0]), *program[1:]],
                               {**MN, "GRAFT_SCHEDTRACE": "50", "GRAFT_LOG": f"{log}.%p"})
         check(graft.status == 0, graft.text())
@@ -361,4 +361,12 @@ def gdb(context):
     check(re.search(r"wait_for_cond.*\n#\d+ .* run ", run.stdout), text)
     check("there is no G 77" in text, text)
     check(re.search(r"G 6 is on LWP \d+", text), text)
+    core = context.path("core")
+    subprocess.run([debugger, "-nx", "-batch", "-p", str(program.pid), "-ex", f"gcore {core}"],
+                   capture_output=True, timeout=120, stdin=subprocess.DEVNULL)
+    run = subprocess.run([debugger, "-nx", "-batch", context.program("gs_states.c"), str(core),
+                          "-ex", f"source {GDB_SCRIPT}", "-ex", "graft-gs", "-ex", "graft-bt 1"],
+                         capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+    check(re.search(r"^ *1 +waiting ", run.stdout, re.M), run.stdout + run.stderr)
+    check("graft-bt needs a live process" in run.stderr, run.stderr)
     program.end()

@@ -64,7 +64,7 @@ class WrongAnswers(unittest.TestCase):
         self.assertIn(word, run.stderr.decode(errors="replace"))
 
     def test_broken_off(self):
-        self.fails([], "breaks off")
+        self.fails([], "the process")
         self.fails([b'{"mode"'], "breaks off")
         self.fails([PROCESS[:-3]], "breaks off")
         self.fails([PROCESS, ONE_G[:-3]], "breaks off")
