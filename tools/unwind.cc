@@ -16,7 +16,9 @@ namespace {
 constexpr size_t kMostFrames = 256;
 constexpr pid_t kOnlyThread = 1;
 
+// Also a C function may be called as a type is in a mangled name: "f" is not float.
 std::string demangled(const char* name) {
+  if (std::strncmp(name, "_Z", 2) != 0) return name;
   int status = 0;
   char* plain = abi::__cxa_demangle(name, nullptr, nullptr, &status);
   std::string out = status == 0 ? plain : name;

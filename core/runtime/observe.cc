@@ -23,6 +23,7 @@ struct Copy {
   size_t bytes;
 };
 char stack_bytes[kMostStack];
+size_t next_g = 0;  // where a tool that asks for one G after the other goes on
 uint64_t cycles_at_start = 0, ns_at_start = 0;
 
 const char* process(const char*, prof::Reply& reply) {
@@ -99,13 +100,10 @@ sched::G* find(const char* id) {
   for (; *c >= '0' && *c <= '9' && c - id < 19; c++) {
     wanted = wanted * 10 + static_cast<uint64_t>(*c - '0');
   }
-  sched::G* found = nullptr;
-  if (c == id || *c != '\0') return found;
-  rt.sched.forEachG([&](sched::G& g) {
-    uint32_t tid;
-    if (found == nullptr && g.id == wanted && stateOf(g, tid) != nullptr) found = &g;
-  });
-  return found;
+  if (c == id || *c != '\0') return nullptr;
+  sched::G* g = rt.sched.gWithId(wanted, next_g);
+  uint32_t tid;
+  return g != nullptr && stateOf(*g, tid) != nullptr ? g : nullptr;
 }
 
 const char* stack(const char* id, prof::Reply& reply) {

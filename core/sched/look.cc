@@ -145,6 +145,17 @@ void Sched::answer(M* m, void* context) {
   while (ask_.state.loadAcquire() == kThere) os::futexWaitNs(&ask_.state, kThere, os::kForever);
 }
 
+G* Sched::gWithId(uint64_t id, size_t& hint) {
+  size_t made = gs_.made();
+  for (size_t i = 0; i < made; i++) {
+    size_t at = (hint + i) % made;
+    if (gs_.at(at).id != id) continue;
+    hint = at + 1;
+    return &gs_.at(at);
+  }
+  return nullptr;
+}
+
 Look Sched::look(G* g, LookFn copy, void* arg) {
   switch (g->state.look()) {
     case GState::kFree:

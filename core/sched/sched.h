@@ -164,6 +164,9 @@ class Sched {
   void onKick(void* ucontext);  // in the handler of `kick` or look_signal, on any M
   static void readKernelState(KernelState& out);  // of the calling kernel thread
 
+  // [any] The G with this id, dead ones too; null: none. It is looked for from `hint` on, which is
+  // left behind it: asking for one after the other costs one step each.
+  G* gWithId(uint64_t id, size_t& hint);
   // A thread that is no M, one at a time: see look.h.
   Look look(G* g, LookFn copy, void* arg);
 

@@ -100,7 +100,7 @@ def stacks(context):
         check(name in by_name, f"{name} is missing\n{run.stdout}")
         head, functions = by_name[name]
         check(head.startswith(reason + ","), f"{name}: {head}\n{run.stdout}")
-        check(functions[-2:] == [function, "run"], f"{name}: {functions}\n{run.stdout}")
+        check(functions[-2:] == [function, "f"], f"{name}: {functions}\n{run.stdout}")
         if reason not in ("syscall", "running"):
             check(functions[0] == reason, f"{name}: {functions}")
             check(re.search(r", (\d+\.\d+ s|\d+ minutes),", head), f"{name}: for how long? {head}")
@@ -357,8 +357,8 @@ def gdb(context):
     for number in (1, 2, 3, 4):
         check(re.search(rf"^ *{number} +waiting ", run.stdout, re.M), text)
     check(re.search(r"^ *6 +running .*LWP \d+", run.stdout, re.M), text)
-    check(re.search(r"wait_for_mutex.*\n#\d+ .* run ", run.stdout), text)
-    check(re.search(r"wait_for_cond.*\n#\d+ .* run ", run.stdout), text)
+    check(re.search(r"wait_for_mutex.*\n#\d+ .* f ", run.stdout), text)
+    check(re.search(r"wait_for_cond.*\n#\d+ .* f ", run.stdout), text)
     check("there is no G 77" in text, text)
     check(re.search(r"G 6 is on LWP \d+", text), text)
     core = context.path("core")

@@ -45,7 +45,7 @@ __attribute__((noinline)) void compute(void) {
 }
 
 typedef void (*Body)(void);
-static void* run(void* body) {
+static void* f(void* body) {
   (*(Body*)body)();
   return NULL;
 }
@@ -63,7 +63,7 @@ int main(int argc, char** argv) {
   sem_init(&nothing, 0, 0);
   pthread_mutex_lock(&held);
   for (int i = 0; i < n; i++) {
-    pthread_create(&t[i], NULL, run, (void*)&kAll[i].body);
+    pthread_create(&t[i], NULL, f, (void*)&kAll[i].body);
     pthread_setname_np(t[i], kAll[i].name);
   }
   if (deadlock) pthread_join(t[0], NULL);
