@@ -72,18 +72,28 @@ struct Unwinder::State {
 
   bool isCode(uint64_t pc) const { return dwfl_addrmodule(dwfl, pc) != nullptr; }
 
-  // A saved frame pointer points up the stack and lies below a return address.
-  void guessFramePointer(StackCopy& s) const {
+  static uint64_t wordAt(const StackCopy& s, uint64_t at) {
+    uint64_t word = 0;
+    std::memcpy(&word, s.bytes.data() + (at - s.sp()), sizeof word);
+    return word;
+  }
+
+  // The walk came as far as the frame with this pc, whose own frame pointer it needs. Above the
+  // slot that the pc was read from, that is where a word points up the stack from below a return
+  // address.
+  bool guessFramePointer(StackCopy& s, uint64_t pc) const {
     uint64_t top = s.sp() + s.bytes.size();
-    for (uint64_t at = (s.sp() + 7) & ~uint64_t{7}; at + 16 <= top; at += 8) {
-      uint64_t word[2];
-      std::memcpy(word, s.bytes.data() + (at - s.sp()), sizeof word);
-      bool up = word[0] > at && word[0] < top && word[0] % 16 == 0 && at % 16 == 0;
-      if ((up || word[0] == 0) && isCode(word[1]) && up) {
-        s.registers[StackCopy::kRbp] = at;
-        return;
-      }
+    uint64_t at = (s.sp() + 7) & ~uint64_t{7};
+    for (; pcs.size() > 1 && at + 8 <= top && wordAt(s, at) != pc; at += 8) {
     }
+    for (; at + 16 <= top; at += 8) {
+      uint64_t up = wordAt(s, at);
+      bool saved = at % 16 == 0 && up % 16 == 0 && up > at && up < top;
+      if (!saved || !isCode(wordAt(s, at + 8))) continue;
+      s.registers[StackCopy::kRbp] = at;
+      return true;
+    }
+    return false;
   }
 };
 
@@ -140,10 +150,18 @@ std::vector<Frame> Unwinder::walk(StackCopy& stack) {
   State& s = *state_;
   std::vector<Frame> frames;
   if (!stack.registers[StackCopy::kRsp] || !stack.registers[StackCopy::kRip]) return frames;
-  if (!stack.registers[StackCopy::kRbp]) s.guessFramePointer(stack);
   s.stack = &stack;
   s.pcs.clear();
   dwfl_getthread_frames(s.dwfl, kOnlyThread, State::onFrame, &s);
+  // Whether the walk came to the stack's end or only to the need of a register, libdw does not say:
+  // what goes further is right.
+  bool guess = !stack.registers[StackCopy::kRbp] && !s.pcs.empty();
+  if (guess && s.guessFramePointer(stack, s.pcs.back().first)) {
+    auto without = std::move(s.pcs);
+    s.pcs.clear();
+    dwfl_getthread_frames(s.dwfl, kOnlyThread, State::onFrame, &s);
+    if (s.pcs.size() < without.size()) s.pcs = std::move(without);
+  }
   for (auto [pc, exact] : s.pcs) {
     if (pc != 0) frames.push_back(name(pc, exact));
   }
