@@ -25,7 +25,10 @@ MCache* CachePool::make() {
 bool CachePool::isDead(MCache* c) {
   // tkill, not tgkill: a raw clone without CLONE_THREAD shares our memory but not our pid.
   constexpr long kNoSuchThread = -3;  // ESRCH
-  return os::sys(SYS_tkill, static_cast<long>(c->owner_tid.loadRelaxed()), 0) == kNoSuchThread;
+  if (os::sys(SYS_tkill, static_cast<long>(c->owner_tid.loadRelaxed()), 0) != kNoSuchThread)
+    return false;
+  base::threadHasEnded(c);
+  return true;
 }
 
 void CachePool::releaseLocked(MCache* c) {

@@ -244,6 +244,7 @@ void Heap::drain(MCache& c) {
     ClassId cls = static_cast<ClassId>(i);
     if (size_t n = c.count(cls); n != 0) flushCache(c, cls, static_cast<uint32_t>(n));
   }
+  base::threadMayEnd(&c);
 }
 
 }  // namespace graft::heap

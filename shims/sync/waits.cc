@@ -48,6 +48,7 @@ struct KernelWait {
   long runCancellable() const {
     OnCancel undo([](void*) { kernel_waiters.fetchSubAcqRel(1); }, nullptr);
     int type;
+    // NOLINTNEXTLINE(concurrency-thread-canceltype-asynchronous): nothing but the call is inside
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
     long got = run();
     pthread_setcanceltype(type, nullptr);

@@ -127,12 +127,13 @@ struct WiredStart {
   }
 };
 
-int createWired(pthread_t* out, const pthread_attr_t* attr, Wanted& w) {
+int createWired(pthread_t* out, const pthread_attr_t* attr, const Wanted& w) {
   WiredStart start{attr, {}, w.spec.fn, w.spec.arg, 0};
   os::sys(SYS_sched_getaffinity, 0, sizeof start.creators, os::arg(&start.creators));
-  w.spec.fn = WiredStart::run;
-  w.spec.arg = &start;
-  if (int error = createPlain(out, w)) return error;
+  Wanted through = w;
+  through.spec.fn = WiredStart::run;
+  through.spec.arg = &start;
+  if (int error = createPlain(out, through)) return error;
   Waits waits(rt.sched);
   while (start.done.loadAcquire() == 0) waits.wait(start.done, 0);
   return start.error;
@@ -195,7 +196,6 @@ int joinThread(Thread& t, void** result, Join how, const Deadline& until) {
     do {
       if ((s & (Thread::kDetached | Thread::kJoining)) != 0) return EINVAL;
     } while (!t.state.casAcqRel(s, s | Thread::kJoining));
-    s |= Thread::kJoining;
     self.joins.storeRelaxed(other);
     Waits waits(rt.sched);
     WaitResult r = WaitResult::kWoken;
