@@ -1,8 +1,8 @@
 // Calls that change what a process is allowed to do, or need it to be single-threaded: the
-// scavenger's thread is ended first, so that it keeps no old credentials and stands in no one's
-// way. Credentials, namespaces, capabilities, seccomp; by name and through syscall(), which also
-// takes futex(2) to shims/sync. The program's thread; each forwards to the real function, found at
-// its first use.
+// scavenger's thread (and the control socket's) is ended first, so that it keeps no old credentials
+// and stands in no one's way. Credentials, namespaces, capabilities, seccomp; by name and through
+// syscall(), which also takes futex(2) to shims/sync. The program's thread; each forwards to the
+// real function, found at its first use.
 #include <dlfcn.h>
 #include <errno.h>
 #include <grp.h>
@@ -24,7 +24,9 @@
 namespace {
 
 void endScavenger(bool forever = false) {
-  if (graft::runtime::rt.on()) graft::runtime::rt.scavenger.stop(forever);
+  if (!graft::runtime::rt.on()) return;
+  graft::runtime::rt.scavenger.stop(forever);
+  graft::runtime::rt.control.stop(forever);
 }
 
 // What syscall() returns for the kernel's answer.
@@ -101,6 +103,13 @@ GRAFT_EXPORT int initgroups(const char* u, gid_t g) {
 GRAFT_EXPORT int unshare(int flags) { GRAFT_CACHED("unshare", flags); }
 GRAFT_EXPORT int setns(int fd, int type) { GRAFT_CACHED("setns", fd, type); }
 GRAFT_EXPORT int capset(void* head, const void* data) { GRAFT_CACHED("capset", head, data); }
+
+// Not through exit: no destructor removes the control socket's file. In a child of vfork it stays.
+GRAFT_EXPORT [[noreturn]] void _exit(int status) {
+  graft::runtime::rt.control.leave();
+  for (;;) graft::os::sys(SYS_exit_group, status);
+}
+GRAFT_EXPORT [[noreturn]] void _Exit(int status) { _exit(status); }
 
 // prctl and syscall are variadic in the headers; in registers they are what stands here.
 GRAFT_EXPORT int graftPrctl(int option, unsigned long a, unsigned long b, unsigned long c,

@@ -39,7 +39,10 @@ int toC11(int error) {
 bool isG(Thread& t) { return t.ours() && rt.sched.on(); }
 
 // Before a thread is created. Gs and glibc's own synchronisation functions do not go together.
-bool mayBeG() { return preload::syncIsForGs() && shims::startThreads(); }
+bool mayBeG() {
+  rt.control.wanted();
+  return preload::syncIsForGs() && shims::startThreads();
+}
 
 int withErrno(int error) {
   if (error == 0) return 0;

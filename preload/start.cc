@@ -132,6 +132,7 @@ __attribute__((constructor)) void startUp() {
 __attribute__((destructor)) void sayGoodBye() {
   shims::writeFacts();
   rt.writeSummary();
+  rt.control.leave();
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ using CommandFn = int (*)(const std::vector<std::string>& args);
 int runCommand(const std::vector<std::string>& args);
 int optionsCommand(const std::vector<std::string>& args);
 int doctorCommand(const std::vector<std::string>& args);
+int stacksCommand(const std::vector<std::string>& args);
 int compareCommand(const std::vector<std::string>& args);
 
 struct Command {
@@ -37,6 +38,7 @@ struct Command {
 inline constexpr Command kCommands[] = {
     {"run", runCommand, "start a program on graft"},
     {"compare", compareCommand, "run a program under graft and other mallocs, and compare"},
+    {"stacks", stacksCommand, "show what every thread of a running program does"},
     {"options", optionsCommand, "list the options, their variables and their values"},
     {"doctor", doctorCommand,
      "tell whether graft can be fully on here, and what stands in the way"},

@@ -22,6 +22,9 @@ using Str = const char*;
 enum class Misuse : uint8_t { kAbort, kReport };
 constexpr const char* choicesOf(Misuse) { return "abort|report"; }  // in the order of the enum
 
+enum class Deadlock : uint8_t { kReport, kAbort, kOff };
+constexpr const char* choicesOf(Deadlock) { return "report|abort|off"; }
+
 enum class Threads : uint8_t { kOneToOne, kMToN };
 constexpr const char* choicesOf(Threads) { return "1:1|m:n"; }
 

@@ -9,6 +9,7 @@
 #include "core/os/mem.h"
 #include "core/os/message.h"
 #include "core/os/sys.h"
+#include "core/runtime/observe.h"
 
 namespace graft::runtime {
 
@@ -33,6 +34,16 @@ void keepStrings() {
   };
   keep(base::options.log, kept[0]);
   keep(base::options.summary, kept[1]);
+}
+
+const char* runtimeDir(char* const* env) {
+  constexpr char kName[] = "XDG_RUNTIME_DIR=";
+  for (; env != nullptr && *env != nullptr; env++) {
+    size_t n = 0;
+    while (n < sizeof kName - 1 && (*env)[n] == kName[n]) n++;
+    if (n == sizeof kName - 1) return *env + n;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -89,6 +100,7 @@ bool Runtime::configure(const StartInfo& info) {
   int64_t decay = base::options.decay_ms;
   scavenger.init(heap, base::options.scavenger && decay >= 0,
                  decay < 80 ? 10 : static_cast<uint64_t>(decay) / 8);
+  control.init(base::options.control, runtimeDir(info.envp), kObserveCommands);
   bool sites = base::options.site_ids && heap.enableSites();
   slow_mode_ = base::options.heap_check > 0 || base::options.heap_stress > 0 || sites;
   return true;
@@ -123,6 +135,8 @@ heap::MCache* Runtime::adoptCache() {
 
 bool Runtime::startScheduler(sched::Config config) {
   config.fast_caches = !slow_mode_;
+  if ((config.times = control.asked())) beginTimes();
+  config.trace_ms = static_cast<uint64_t>(base::options.schedtrace.get());
   config.hooks.takeCache = [] { return rt.heap.acquireCache(heap::kMachineOwner, 0); };
   config.hooks.giveCache = [](heap::MCache* c) { rt.heap.caches.release(c); };
   heap::MCache* own = threadHeap().own;
@@ -152,6 +166,7 @@ void Runtime::forkChild(bool locked) {
   if (!on()) return;
   uint32_t tid = static_cast<uint32_t>(os::gettid());
   scavenger.forkChild();
+  control.forkChild();
   heap::MCache* own = threadHeap().own;
   if (sched.on()) sched.forkChild();
   if (locked) {

@@ -8,6 +8,7 @@
 #include "core/base/atomic.h"
 #include "core/base/options.h"
 #include "core/heap/heap.h"
+#include "core/prof/control.h"
 #include "core/runtime/scavenger.h"
 #include "core/sched/sched.h"
 
@@ -69,11 +70,14 @@ class Runtime {
 
   heap::Heap heap;
   Scavenger scavenger;
+  prof::Control control;
   sched::Sched sched;  // dormant until the first thread of a program whose threads are Gs
 
   // The calling thread, the only one of the program's, becomes the first G. `config` holds what the
   // embedder knows; caches are added here. False: the kernel gave no memory or no thread.
   bool startScheduler(sched::Config config);
+  // Adds what the embedder knows of a G to an object of JSON; null: nothing.
+  void (*describe)(const sched::G& g, base::Line& out) = nullptr;
   const char* why_no_gs = nullptr;  // set: threads are kernel threads although Gs were asked for
 
  private:

@@ -35,6 +35,7 @@ class Scavenger {
   void forkPrepare();
   void forkParent() { pause_.storeSeqCst(0); }
   void forkChild();
+  uint32_t threadId() const { return thread_.tid.loadAcquire(); }
   bool running() const { return state_.loadRelaxed() != kNone; }
 
  private:

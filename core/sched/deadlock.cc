@@ -1,6 +1,7 @@
 // Nothing can run: every M sleeps in the scheduler, no G is queued, no timer is armed, no M is in a
-// call that may return, and nothing outside is expected. Asked by each M that goes to sleep, with
-// the scheduler's lock held; what to do about it is the embedder's business.
+// call that may return. What may come from outside is the embedder's business. Asked by each M that
+// goes to sleep, with the scheduler's lock held, and by the embedder again after it has looked
+// outside.
 #include "core/sched/sched.h"
 
 namespace graft::sched {
@@ -12,7 +13,12 @@ bool Sched::isDead() {
   for (uint32_t i = 0; i < procs_; i++) {
     if (!ps_[i].runq.empty() || ps_[i].timers.first() != 0) return false;
   }
-  return config_.hooks.expectsEvents == nullptr || !config_.hooks.expectsEvents();
+  return true;
+}
+
+bool Sched::stillDead() {
+  os::Lock lock(mu_);
+  return isDead();
 }
 
 }  // namespace graft::sched

@@ -60,7 +60,7 @@ struct G {
   // See Waiter and Timer.
   Waiter wait;
   Timer timer;
-  base::Atomic<uint64_t> since{0};  // when it parked, where it was asked for
+  base::Atomic<uint64_t> since{0};  // when it last left its stack, in cycles; where asked for
 
   static G* of(Waiter* w) {
     return reinterpret_cast<G*>(reinterpret_cast<char*>(w) - __builtin_offsetof(G, wait));

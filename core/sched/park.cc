@@ -1,6 +1,7 @@
 // The doors between user code and runtime code, and the ways a G stops running: it parks, yields,
 // sleeps, waits by address. The picture and the rules are in park.h [PARK-A] [PARK-B], owner.h and
 // parking_lot.h. On the G's stack, but for the left* functions, which run on g0.
+#include "core/os/clock.h"
 #include "core/sched/sched.h"
 
 namespace graft::sched {
@@ -25,6 +26,7 @@ void Sched::leave(M* m) {
 
 void Sched::switchToG0(M* m, void (*left)(M*, G*)) {
   m->left = left;
+  if (__builtin_expect(config_.times, 0)) m->g->since.storeRelaxed(os::cycles());
   if (__builtin_expect(m->g->handlers != 0, 0)) readMask(m, m->g);
   os::graft_switch(&m->g->ctx, &m->g0);
 }

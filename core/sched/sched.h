@@ -18,6 +18,7 @@
 #include "core/os/thread.h"
 #include "core/sched/current.h"
 #include "core/sched/globq.h"
+#include "core/sched/look.h"
 #include "core/sched/m.h"
 #include "core/sched/p.h"
 #include "core/sched/parking_lot.h"
@@ -39,11 +40,11 @@ struct Hooks {
   heap::MCache* (*takeCache)() = nullptr;  // a fresh mcache for an M
   void (*giveCache)(heap::MCache*) = nullptr;
   void (*dead)(Sched& s, M* m, G* g) = nullptr;  // [g0] g has left its stack for good
-  // Nothing can run and nothing will: no lock held, on g0 of the last M to go to sleep.
+  // Nothing can run, as far as the scheduler knows; stillDead() says whether it is still so. No
+  // lock held, on g0 of the last M to go to sleep.
   void (*deadlock)(Sched& s) = nullptr;
   // Null: signals are not looked after. g, running in user code, has something in g->signals.
   void (*signals)(G* g) = nullptr;
-  bool (*expectsEvents)() = nullptr;  // something outside may still ready a G: no deadlock
 };
 
 struct Config {
@@ -51,6 +52,9 @@ struct Config {
   int stop_signal = 0;  // 0: the world cannot be stopped; its handler calls onStopSignal
   uint64_t open_signals = 0;  // never blocked on threads of the scheduler's
   bool sysmon = true;
+  uint64_t trace_ms = 0;  // a line about the scheduler so often; 0: none
+  bool times = false;  // note when a G stops running (G::since)
+  int look_signal = 0;  // makes a running M answer look(); its handler calls onKick; 0: none
   bool fast_caches = true;  // malloc may use an M's mcache unasked
   size_t tls_below = 0;  // room below an M's thread pointer for static TLS; 0: kTlsBelow
   StackSource stacks;
@@ -157,11 +161,18 @@ class Sched {
   void nudge(G* g, int kick);
   void nudgeRunning(G* g, int kick);
   void nudgeParked(G* g);
-  void onKick();  // in the handler of `kick`, on any M
+  void onKick(void* ucontext);  // in the handler of `kick` or look_signal, on any M
   static void readKernelState(KernelState& out);  // of the calling kernel thread
+
+  // [any] The G with this id, dead ones too; null: none. It is looked for from `hint` on, which is
+  // left behind it: asking for one after the other costs one step each.
+  G* gWithId(uint64_t id, size_t& hint);
+  // A thread that is no M, one at a time: see look.h.
+  Look look(G* g, LookFn copy, void* arg);
 
   Counts counts();
   Totals totals() const;  // [any] and in a signal handler: takes no lock
+  bool stillDead();  // [g0] in the deadlock hook
   bool valid();  // [any] the invariants of what mu_ guards
 
  private:
@@ -246,6 +257,10 @@ class Sched {
   bool interruptedRuntime();
   void wakeLater(const void* addr);
   void wakeLate();
+  // look.cc
+  Look lookSaved(G* g, LookFn copy, void* arg);
+  Look lookRunning(G* g, LookFn copy, void* arg);
+  void answer(M* m, void* ucontext);
   // handoff.cc, sysmon.cc, deadlock.cc, world.cc
   bool retake(P* p, OwnerValue seen);
   bool isDead() GRAFT_REQUIRES(mu_);
@@ -294,6 +309,13 @@ class Sched {
   base::Atomic<uint32_t> sysmon_word_{0};
   base::Atomic<uint64_t> retakes_{0}, handoffs_{0}, next_id_{0};
   os::HelperThread sysmon_thread_{};
+
+  struct Ask {  // look.cc
+    base::Atomic<uint32_t> state{0};  // a futex word
+    uint32_t tid = 0;
+    G* g = nullptr;
+    Registers regs{};
+  } ask_;
 };
 
 void sendToProcess(int signal, void* info);

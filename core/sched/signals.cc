@@ -100,12 +100,15 @@ bool Sched::postpone(int signal, void* info, uint64_t* frame_mask) {
   return true;
 }
 
-void Sched::onKick() {
+void Sched::onKick(void* ucontext) {
   M* m = mOfThread();
   if (m == nullptr) return;
   if (m->stop.inside()) {
     m->stop.request();
-  } else if (m->g != nullptr && m->g->signals.loadAcquire() != 0) {
+    return;
+  }
+  if (m->g != nullptr) answer(m, ucontext);
+  if (m->g != nullptr && m->g->signals.loadAcquire() != 0) {
     lookAtSignals(m->g);
   }
 }

@@ -45,6 +45,7 @@ void Sysmon::run() {
   for (;;) {
     os::futexWaitNs(&never, 0, delay);
     sleepWhileIdle();
+    trace(os::nowNs());
     bool did = round(os::nowNs());
     quiet = did ? 0 : quiet + 1;
     if (quiet == 0) {
@@ -55,14 +56,14 @@ void Sysmon::run() {
   }
 }
 
-// No P is in use: nothing to watch until somebody takes one.
+// No P is in use: nothing to watch until somebody takes one, or the next line is due.
 void Sysmon::sleepWhileIdle() {
   int32_t all = static_cast<int32_t>(s_.procs_);
   if (s_.wake_.idle() != all) return;
   uint32_t seen = s_.sysmon_word_.loadAcquire();
   s_.sysmon_waits_.storeSeqCst(1);  // [SYSMON-A]
   if (s_.wake_.idle() == all && s_.late_count_.loadAcquire() == 0)
-    os::futexWaitNs(&s_.sysmon_word_, seen, os::kForever);
+    os::futexWaitNs(&s_.sysmon_word_, seen, untilTrace(os::nowNs()));
   s_.sysmon_waits_.storeRelaxed(0);
 }
 

@@ -4,7 +4,8 @@
 // the runtime (ARCHITECTURE fact 4). It also starts Ms that the kernel refused earlier.
 //
 // Rhythm as in Go: 20 us, doubling after 50 quiet rounds up to 10 ms; it sleeps while every P is
-// idle. Source: Go's sysmon and retake; the look at /proc is ours.
+// idle, unless it was asked for lines about the scheduler (schedtrace.cc). Source: Go's sysmon and
+// retake; the look at /proc is ours.
 #pragma once
 
 #include "core/sched/sched.h"
@@ -21,9 +22,12 @@ class Sysmon {
   bool round(uint64_t now);
   bool check(P* p, uint64_t now);
   void sleepWhileIdle();
+  void trace(uint64_t now);  // schedtrace.cc
+  uint64_t untilTrace(uint64_t now) const;
   static bool asleep(M& m);
 
   Sched& s_;
+  uint64_t trace_from_ = 0, trace_at_ = 0;  // of the first line and of the next, ns
 };
 
 }  // namespace graft::sched

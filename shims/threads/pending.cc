@@ -120,7 +120,7 @@ void onSignals(sched::G* g) {
   takeAll(g, waitsForSignals(*g) ? ~uint64_t{0} : ~blocked);
 }
 
-void kicked(int, siginfo_t*, void*) { rt.sched.onKick(); }
+void kicked(int, siginfo_t*, void* context) { rt.sched.onKick(context); }
 
 bool lives(sched::G& g) {
   sched::GState s = g.state.look();
@@ -296,6 +296,7 @@ void inSigwait(bool now) {
 void startSignals(sched::Config& config) {
   config.hooks.signals = onSignals;
   config.open_signals = sched::signalBit(kEveryThread);
+  config.look_signal = kKickRestart;
   uint64_t open = kOurSignals;
   os::sys(SYS_rt_sigprocmask, SIG_UNBLOCK, os::arg(&open), 0, 8);
   struct sigaction kick{};
@@ -305,6 +306,8 @@ void startSignals(sched::Config& config) {
   kick.sa_flags = SA_SIGINFO | SA_RESTART;
   realThreads().sigaction(kKickRestart, &kick, nullptr);
 }
+
+bool signalsOnTheirWay() { return count.loadAcquire() != 0; }
 
 uint32_t signalThreadId() { return signal_thread.tid.loadAcquire(); }
 

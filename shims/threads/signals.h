@@ -22,7 +22,8 @@
 namespace graft::shims {
 
 // Ours: they make a kernel thread look at what was sent to its G. The first ends a system call as a
-// handler without SA_RESTART does. The program cannot block them.
+// handler without SA_RESTART does; the second also answers who looks at a running G (look.h). The
+// program cannot block them.
 inline constexpr int kKick = 44, kKickRestart = 45;
 inline constexpr int kEveryThread = 46;  // credentials.cc
 inline constexpr uint64_t kOurSignals =
@@ -46,6 +47,7 @@ void startSignals(sched::Config& config);
 void startSignalThread();
 uint32_t signalThreadId();
 void forkChildSignals();
+bool signalsOnTheirWay();  // to one G, not yet taken
 // Every one of graft's that shares the process's state; glibc's are its own business.
 template <class F>
 void forEachKernelThread(F f) {

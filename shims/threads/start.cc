@@ -6,8 +6,10 @@
 #include <sys/prctl.h>
 
 #include "core/os/message.h"
+#include "core/os/peek.h"
 #include "shims/glibc/facts.h"
 #include "shims/sync/sync.h"
+#include "shims/threads/deadlock.h"
 #include "shims/threads/life.h"
 #include "shims/threads/rules.h"
 #include "shims/threads/signals.h"
@@ -52,6 +54,16 @@ const char* adoptSelf() {
   return nullptr;
 }
 
+// On the control socket's thread; the record may lie in memory that the program takes back.
+void describeG(const sched::G& g, base::Line& out) {
+  Thread t{};
+  if (g.user == nullptr) return;
+  if (os::peek(reinterpret_cast<Addr>(g.user), static_cast<void*>(&t), sizeof t) != sizeof t)
+    return;
+  t.name[sizeof t.name - 1] = '\0';
+  out.str(", \"name\": ").json(t.name).str(", \"tid\": ").udec(t.tid);
+}
+
 bool start() {
   if (rt.why_no_gs != nullptr) return false;
   if (os::gettid() != os::getpid()) return false;  // a thread of libc's own: not now
@@ -63,8 +75,10 @@ bool start() {
   sched::Config config;
   config.tls_below = glibc::staticTlsBelow();
   config.hooks.dead = onDead;
+  config.hooks.deadlock = onAllAsleep;
   startSignals(config);
   if (!rt.startScheduler(config)) return refuse("no memory for the scheduler");
+  rt.describe = describeG;
   sched::currentG()->user = &graft_thread;
   graft_thread.g = sched::currentG();
   startSignalThread();
@@ -84,6 +98,7 @@ void forkChildThreads() {
   start_lock.reset();
   resetLife();
   forkChildSignals();
+  forkChildDeadlock();
   Thread& t = graft_thread;
   glibc::resetAfterFork(t.ours() ? t.block : nullptr);
   if (!t.ours()) return;

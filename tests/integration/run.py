@@ -21,11 +21,11 @@ import time
 import traceback
 
 import harness
-from cases import (cli, foreign, fork, gs, memory, misuse, programs, semantics, startup, switches,
-                   threads, tools)
+from cases import (cli, foreign, fork, gs, memory, misuse, observe, programs, semantics, startup,
+                   switches, threads, tools)
 
-MODULES = (semantics, misuse, foreign, memory, fork, threads, gs, switches, startup, programs,
-           tools, cli)
+MODULES = (semantics, misuse, foreign, memory, fork, threads, gs, observe, switches, startup,
+           programs, tools, cli)
 
 
 def verdict_of(case, context):
