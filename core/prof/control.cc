@@ -80,13 +80,13 @@ void Control::Socket::set(int to) {
 
 bool Control::Socket::ours() const {
   struct stat st{};
-  if (fd < 0 || os::failed(os::sys(SYS_fstat, fd, os::arg(&st)))) return false;
+  if (inode == 0 || os::failed(os::sys(SYS_fstat, fd, os::arg(&st)))) return false;
   return S_ISSOCK(st.st_mode) && st.st_ino == inode;
 }
 
 void Control::Socket::close() {
   if (ours()) os::sys(SYS_close, fd);
-  fd = -1;
+  inode = 0;
 }
 
 // --- Start and end

@@ -68,8 +68,8 @@ class Control {
   static constexpr size_t kMostPath = 100;  // sun_path holds 108
 
   struct Socket {
-    int fd = -1;
-    uint64_t inode = 0;  // the program may have closed the descriptor and use its number
+    int fd = 0;
+    uint64_t inode = 0;  // 0: none; the program may have closed the descriptor and use its number
     bool ours() const;
     void set(int fd);
     void close();
