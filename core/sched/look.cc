@@ -1,7 +1,8 @@
 // See look.h. The looker puts an M's tid into ask_ and signals it; the M's handler answers from
 // user code only, and stands still until the looker is done.
 //
-//   ask_.state   0 nobody asks; 1 asked; 2 the M has taken it; 3 regs are there; then 0 again
+//   ask_.state   0 nobody asks; 1 asked; 2 the M has taken it; 3 regs are there; 4 the looker is done;
+//                then 0 again, by the M: until it has woken up the kernel takes it for a sleeper
 //
 // look() on a thread that is no M, answer() in the handler of the signal.
 #include "core/sched/look.h"
@@ -17,7 +18,7 @@
 namespace graft::sched {
 namespace {
 
-constexpr uint32_t kNobody = 0, kAsked = 1, kTaken = 2, kThere = 3;
+constexpr uint32_t kNobody = 0, kAsked = 1, kTaken = 2, kThere = 3, kDone = 4;
 constexpr uint64_t kPatienceNs = 20'000'000;
 
 // What graft_switch pushed, from the saved stack pointer up (switch_amd64.S).
@@ -107,7 +108,7 @@ Look Sched::lookSaved(G* g, LookFn copy, void* arg) {
 Look Sched::lookRunning(G* g, LookFn copy, void* arg) {
   M* m = g->m;
   uint32_t tid = m == nullptr ? 0 : m->tid.loadAcquire();
-  if (tid == 0) return Look::kBusy;
+  if (tid == 0 || ask_.state.loadAcquire() != kNobody) return Look::kBusy;
   Registers regs, again;
   if (sleepersRegisters(tid, regs)) {
     copy(arg, regs);
@@ -130,7 +131,7 @@ Look Sched::lookRunning(G* g, LookFn copy, void* arg) {
     os::futexWaitNs(&ask_.state, s, kPatienceNs / 10);
   }
   copy(arg, ask_.regs);
-  ask_.state.storeRelease(kNobody);
+  ask_.state.storeRelease(kDone);
   os::futexWakeAll(&ask_.state);
   return Look::kAnswered;
 }
@@ -143,6 +144,7 @@ void Sched::answer(M* m, void* context) {
   ask_.state.storeRelease(kThere);
   os::futexWakeAll(&ask_.state);
   while (ask_.state.loadAcquire() == kThere) os::futexWaitNs(&ask_.state, kThere, os::kForever);
+  ask_.state.storeRelease(kNobody);
 }
 
 G* Sched::gWithId(uint64_t id, size_t& hint) {
