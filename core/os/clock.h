@@ -45,4 +45,10 @@ inline uint64_t nowNs() {
   return static_cast<uint64_t>(ts.tv_sec) * 1000000000 + static_cast<uint64_t>(ts.tv_nsec);
 }
 
+// At least so long, as a rule 50 us more (the thread's timer slack); less if a signal comes.
+inline void sleepNs(uint64_t ns) {
+  timespec ts{static_cast<time_t>(ns / 1000000000), static_cast<long>(ns % 1000000000)};
+  sys(SYS_nanosleep, arg(&ts), 0);
+}
+
 }  // namespace graft::os

@@ -20,6 +20,7 @@
 #include "core/base/bits.h"
 #include "core/base/capability.h"
 #include "core/base/types.h"
+#include "core/os/clock.h"
 #include "core/os/mem.h"
 #include "core/os/sys.h"
 #include "core/os/thread.h"
@@ -375,8 +376,7 @@ const char* checkListAndLock(Attempt& a) {
   for (uint64_t i = 0; i < kPatienceMs * 20 && problem == nullptr; i++) {
     waited = word->loadAcquire() == 2;
     if (waited || a.step.loadAcquire() == kTookLock) break;
-    timespec pause{0, 50'000};
-    if (i > 10) os::sys(SYS_nanosleep, os::arg(&pause), 0);
+    if (i > 10) os::sleepNs(50'000);
     os::sys(SYS_sched_yield);
   }
   unlock(word);
