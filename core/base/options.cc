@@ -30,6 +30,9 @@ constexpr size_t choiceCount(const char* choices) {
   return n;
 }
 
+// Names that Go's users know are taken as they are; the other GO... are Go's own business.
+constexpr bool isGos(const char* entry) { return entry[0] == 'G' && entry[1] == 'O'; }
+
 constexpr bool tableIsSound() {
   for (size_t i = 0; i < kOptionCount; i++) {
     const OptionInfo& o = kOptions[i];
@@ -40,7 +43,7 @@ constexpr bool tableIsSound() {
         (o.min != 0 || static_cast<size_t>(o.max) + 1 != choiceCount(o.choices))) {
       return false;
     }
-    for (size_t j = 0; j < sizeof kPrefix; j++) {
+    for (size_t j = 0; j < sizeof kPrefix && !isGos(o.env); j++) {
       if (o.env[j] != kPrefix[j]) return false;
     }
   }
@@ -151,6 +154,7 @@ bool isToolVariable(const char* name, size_t n) {
 const char* optionEnv(size_t i) { return kOptions[i].env; }
 
 bool isOurs(const char* entry) {
+  if (isGos(entry)) return true;
   for (size_t i = 0; i < sizeof kPrefix; i++) {
     if (entry[i] != kPrefix[i]) return false;
   }
@@ -197,7 +201,7 @@ size_t nameLength(const char* entry) {
     size_t n = nameLength(*envp);
     size_t i = rowOfEnv(*envp, n);
     if (i == kOptionCount) {
-      if (isToolVariable(*envp, n)) continue;
+      if (isGos(*envp) || isToolVariable(*envp, n)) continue;
       skipped = true;
       if (report != nullptr) reportUnknown(*envp, n, report);
       continue;

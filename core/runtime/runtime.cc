@@ -136,6 +136,7 @@ heap::MCache* Runtime::adoptCache() {
 bool Runtime::startScheduler(sched::Config config) {
   config.fast_caches = !slow_mode_;
   if ((config.times = control.asked())) beginTimes();
+  if (config.procs == 0) config.procs = static_cast<uint32_t>(base::options.gomaxprocs.get());
   config.trace_ms = static_cast<uint64_t>(base::options.schedtrace.get());
   config.hooks.takeCache = [] { return rt.heap.acquireCache(heap::kMachineOwner, 0); };
   config.hooks.giveCache = [](heap::MCache* c) { rt.heap.caches.release(c); };

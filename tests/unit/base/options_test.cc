@@ -120,6 +120,14 @@ TEST(Options, UnknownNameGetsASuggestion) {
   EXPECT_EQ(reported[1], "graft: GRAFT_QUANTUM_FLUX: unknown option\n");
 }
 
+TEST(Options, GosNamesAreTakenAndItsOthersLeftAlone) {
+  Options o = parsed({"GOPATH=/x", "GOMAXPROC=4", "GO=1", "GOMAXPROCS=3", "GODEBUG=schedtrace=5"});
+  EXPECT_EQ(o.gomaxprocs.get(), 3);
+  EXPECT_TRUE(reported.empty());
+  EXPECT_EQ(parsed({"GOMAXPROCS=some"}).gomaxprocs.get(), 0);
+  EXPECT_EQ(reported.size(), 1u);
+}
+
 TEST(Options, LongNamesAndValuesAreCut) {
   std::string huge(200'000, 'x');
   Options o = parsed({"GRAFT_" + huge + "=1", "GRAFT_DECAY_MS=" + huge, "GRAFT_LOG=" + huge});
