@@ -1,8 +1,8 @@
 // See look.h. The looker puts an M's tid into ask_ and signals it; the M's handler answers from
 // user code only, and stands still until the looker is done.
 //
-//   ask_.state   0 nobody asks; 1 asked; 2 the M has taken it; 3 regs are there; 4 the looker is done;
-//                then 0 again, by the M: until it has woken up the kernel takes it for a sleeper
+//   ask_.state   0 nobody asks; 1 asked; 2 the M has taken it; 3 regs are there; 4 the looker is
+//                done; 0 again, by the M: until it has woken up the kernel takes it for a sleeper
 //
 // look() on a thread that is no M, answer() in the handler of the signal.
 #include "core/sched/look.h"
