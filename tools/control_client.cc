@@ -96,8 +96,8 @@ std::string ControlClient::connect(pid_t pid) {
   int at = open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
-  fmt::format_to_n(name.sun_path, sizeof name.sun_path - 1, "/proc/self/fd/{}/{}", at,
-                   fs::path(path).filename().string());
+  std::string way = fmt::format("/proc/self/fd/{}/{}", at, fs::path(path).filename().string());
+  way.copy(name.sun_path, sizeof name.sun_path - 1);
   fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   bool done =
       at >= 0 && fd_ >= 0 && ::connect(fd_, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0;
