@@ -20,6 +20,7 @@ typedef struct Block {
 static long cap_mib = 1 << 20, held;
 static int met_the_end;
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;  // held until every thread has its stack
 
 static size_t pick(uint64_t* seed, int step) {
   if (step % 16 == 0) return 100000 + nextRandom(seed) % 3000000;
@@ -32,6 +33,8 @@ static int intact(const Block* b) {
 
 static void* eat(void* argument) {
   uint64_t seed = 99 + (uint64_t)(uintptr_t)argument;
+  pthread_mutex_lock(&gate);
+  pthread_mutex_unlock(&gate);
   for (int round = 0; round < 2; round++) {
     Block* list = NULL;
     size_t total = 0;
@@ -120,9 +123,11 @@ int main(int argc, char** argv) {
   pthread_attr_init(&attr);
   pthread_attr_setstacksize(&attr, 256 << 10);
   int started = 0;
+  pthread_mutex_lock(&gate);
   for (; started < threads; started++) {
     if (pthread_create(&t[started], &attr, eat, (void*)(intptr_t)(started + 1)) != 0) break;
   }
+  pthread_mutex_unlock(&gate);
   printf("threads %s\n", started == threads ? "started" : "did not start");
   if (threads == 0) eat(NULL);
   for (int i = 0; i < started; i++) pthread_join(t[i], NULL);
