@@ -1,5 +1,6 @@
-// Builds the frame that graft_switch pops when it resumes a context for the first time; see
-// switch.h. The layout below and the pops in switch_amd64.S change together. Any stack, no locks.
+// Builds the frame that graft_leave and graft_resume pop when they go to a context for the first
+// time; see switch.h. The layout below and the pops in switch_amd64.S change together. Any stack,
+// no locks.
 #include "core/os/switch.h"
 
 #include <elf.h>

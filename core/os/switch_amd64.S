@@ -1,12 +1,12 @@
-// graft_switch and the first frame of a made context; see switch.h. Both stacks have the same frame
-// at the instant of the switch, so one set of CFI rows is right before and after it. Any stack
-// outside signal handlers; no locks. Source: the System V ABI's list of callee-saved state.
+// graft_leave, graft_resume and the first frame of a made context; see switch.h. Both stacks have the
+// same frame at the instant of the switch, so one set of CFI rows is right before and after it. Any
+// stack outside signal handlers; no locks. Source: the System V ABI's list of callee-saved state.
   .text
-  .globl graft_switch
-  .hidden graft_switch
-  .type graft_switch, @function
+  .globl graft_leave
+  .hidden graft_leave
+  .type graft_leave, @function
   .p2align 4
-graft_switch:
+graft_leave:
   .cfi_startproc
   pushq %rbp
   .cfi_adjust_cfa_offset 8
@@ -31,20 +31,84 @@ graft_switch:
   stmxcsr (%rsp)
   fnstcw 4(%rsp)
   movq 8(%rsi), %rdx
-  movl (%rsp), %ecx
-  movzwl 4(%rsp), %r8d
+  movq %rsp, %rax
   movq %rsp, (%rdi)
   movq (%rsi), %rsp
   testq %rdx, %rdx
   je 1f
   wrfsbase %rdx
 1:
-  // Loading a control word costs more than comparing it, and most are equal.
+  // Nobody else may resume what has just been left before the home says so: its stack can be read.
+  movl (%rax), %ecx
+  movl %ecx, 16(%rsi)
+  movzwl 4(%rax), %ecx
+  movw %cx, 20(%rsi)
+  addq $8, %rsp
+  .cfi_adjust_cfa_offset -8
+  popq %r15
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %r15
+  popq %r14
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %r14
+  popq %r13
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %r13
+  popq %r12
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %r12
+  popq %rbx
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %rbx
+  popq %rbp
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %rbp
+  ret
+  .cfi_endproc
+  .size graft_leave, .-graft_leave
+
+  .globl graft_resume
+  .hidden graft_resume
+  .type graft_resume, @function
+  .p2align 4
+graft_resume:
+  .cfi_startproc
+  pushq %rbp
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %rbp, 0
+  pushq %rbx
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %rbx, 0
+  pushq %r12
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %r12, 0
+  pushq %r13
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %r13, 0
+  pushq %r14
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %r14, 0
+  pushq %r15
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %r15, 0
+  subq $8, %rsp
+  .cfi_adjust_cfa_offset 8
+  movq 8(%rsi), %rdx
+  movq %rsp, (%rdi)
+  movq (%rsi), %rsp
+  testq %rdx, %rdx
+  je 1f
+  wrfsbase %rdx
+1:
+  // Loading a control word costs more than comparing it, and most are equal. Reading the current
+  // one costs as much: the home knows it.
+  movl 16(%rdi), %ecx
   cmpl (%rsp), %ecx
   je 2f
   ldmxcsr (%rsp)
 2:
-  cmpw 4(%rsp), %r8w
+  movzwl 20(%rdi), %ecx
+  cmpw 4(%rsp), %cx
   je 3f
   fldcw 4(%rsp)
 3:
@@ -70,7 +134,7 @@ graft_switch:
   .cfi_restore %rbp
   ret
   .cfi_endproc
-  .size graft_switch, .-graft_switch
+  .size graft_resume, .-graft_resume
 
 // r12: entry, r13: its argument; rsp is 16-byte aligned.
   .globl graft_first_frame

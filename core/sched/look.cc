@@ -21,7 +21,7 @@ namespace {
 constexpr uint32_t kNobody = 0, kAsked = 1, kTaken = 2, kThere = 3, kDone = 4;
 constexpr uint64_t kPatienceNs = 20'000'000;
 
-// What graft_switch pushed, from the saved stack pointer up (switch_amd64.S).
+// What graft_leave pushed, from the saved stack pointer up (switch_amd64.S).
 struct Saved {
   uint64_t control, r15, r14, r13, r12, rbx, rbp, rip;
 };

@@ -21,7 +21,7 @@ struct M {
   Sched* sched = nullptr;
   // g0 leaves FS alone: it runs on the base of the G that has just left, reads nothing through it,
   // and so a switch between two Gs costs one write of FS, or none.
-  os::Context g0{};
+  os::Home g0{};
   uintptr_t fs_now = 0;  // what FS holds
   P* p = nullptr;  // as far as the M knows: sysmon may have taken it (owner.h)
   OwnerValue held{};  // what the M last wrote into p's word

@@ -28,7 +28,7 @@ void Sched::switchToG0(M* m, void (*left)(M*, G*)) {
   m->left = left;
   if (__builtin_expect(config_.times, 0)) m->g->since.storeRelaxed(os::cycles());
   if (__builtin_expect(m->g->handlers != 0, 0)) readMask(m, m->g);
-  os::graft_switch(&m->g->ctx, &m->g0);
+  os::graft_leave(&m->g->ctx, &m->g0);
 }
 
 void Sched::leftParked(M* m, G* g) {

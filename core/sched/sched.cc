@@ -44,7 +44,7 @@ bool Sched::start(const Config& config) {
   m->parked = false;
   parked_--;
   m->tid.storeRelaxed(static_cast<uint32_t>(os::gettid()));
-  os::makeContext(&m->g0, reinterpret_cast<void*>(m->block), kG0Stack, mainG0, m);
+  os::makeContext(&m->g0.at, reinterpret_cast<void*>(m->block), kG0Stack, mainG0, m);
   g->id = next_id_.fetchAddRelaxed(1);
   g->ctx.fs = m->fs_now = os::threadPointer();
   g->state.set(GState::kRunning);
@@ -74,6 +74,7 @@ void Sched::mainG0(void* self) {
 
 void Sched::mMain(void* self) {
   M* m = static_cast<M*>(self);
+  os::beginHome(&m->g0);
   if (m->sched->changed_.loadAcquire() != 0) m->sched->likeTheProcess(m);
   m->sched->leaveParked(m);
   P* p = m->next_p;

@@ -62,7 +62,7 @@ void Sched::execute(M* m, G* g, bool inherited) {
   }
   os::Context to{g->ctx.sp, fs == m->fs_now ? 0 : fs};
   m->fs_now = fs;
-  os::graft_switch(&m->g0, &to);
+  os::graft_resume(&m->g0, &to);
   afterSwitch(m);
 }
 

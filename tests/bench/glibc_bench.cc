@@ -68,7 +68,7 @@ namespace graft::glibc {
 namespace {
 
 struct Pair {
-  os::Context outside{};
+  os::Home outside{};
   os::Context inside{};
   ThreadBlock* block = nullptr;
   bool fs = true;
@@ -80,12 +80,12 @@ void live(void* arg) {
   Pair& p = *static_cast<Pair*>(arg);
   run(p.block);
   finish(p.block);
-  os::graft_switch(&p.inside, &p.outside);
+  os::graft_leave(&p.inside, &p.outside);
 }
 
 void bounce(void* arg) {
   Pair& p = *static_cast<Pair*>(arg);
-  while (true) os::graft_switch(&p.inside, &p.outside);
+  while (true) os::graft_leave(&p.inside, &p.outside);
 }
 
 void start(Pair& p, void (*entry)(void*), size_t stack_size) {
@@ -94,6 +94,7 @@ void start(Pair& p, void (*entry)(void*), size_t stack_size) {
   spec.stack_size = stack_size;
   spec.tid = 0x10000000;
   if (create(spec, &p.block) != 0) abort();
+  os::beginHome(&p.outside);
   p.inside.fs = p.block->fs_base;
   os::makeContext(&p.inside, reinterpret_cast<void*>(p.block->stack_low),
                   p.block->stack_high - p.block->stack_low, entry, &p);
@@ -102,10 +103,10 @@ void start(Pair& p, void (*entry)(void*), size_t stack_size) {
 void wholeLife(benchmark::State& state) {
   if (!calibrate()) return state.SkipWithError(whyNotCalibrated());
   Pair p;
-  p.outside.fs = static_cast<uintptr_t>(pthread_self());
+  p.outside.at.fs = static_cast<uintptr_t>(pthread_self());
   for (auto _ : state) {
     start(p, live, size_t{8} << 20);
-    os::graft_switch(&p.outside, &p.inside);
+    os::graft_resume(&p.outside, &p.inside);
     release(p.block);
   }
 }
@@ -115,11 +116,11 @@ BENCHMARK(wholeLife);
 void batch(benchmark::State& state) {
   if (!calibrate()) return state.SkipWithError(whyNotCalibrated());
   std::vector<Pair> all(static_cast<size_t>(state.range(0)));
-  for (Pair& p : all) p.outside.fs = static_cast<uintptr_t>(pthread_self());
+  for (Pair& p : all) p.outside.at.fs = static_cast<uintptr_t>(pthread_self());
   for (auto _ : state) {
     for (Pair& p : all) start(p, live, size_t{8} << 20);
     for (Pair& p : all) {
-      os::graft_switch(&p.outside, &p.inside);
+      os::graft_resume(&p.outside, &p.inside);
       release(p.block);
     }
   }
@@ -132,12 +133,12 @@ void createRecycled(benchmark::State& state) {
   if (!calibrate()) return state.SkipWithError(whyNotCalibrated());
   constexpr size_t kBatch = 16;
   std::vector<Pair> all(kBatch);
-  for (Pair& p : all) p.outside.fs = static_cast<uintptr_t>(pthread_self());
+  for (Pair& p : all) p.outside.at.fs = static_cast<uintptr_t>(pthread_self());
   for (auto _ : state) {
     for (Pair& p : all) start(p, live, size_t{8} << 20);
     state.PauseTiming();
     for (Pair& p : all) {
-      os::graft_switch(&p.outside, &p.inside);
+      os::graft_resume(&p.outside, &p.inside);
       release(p.block);
     }
     state.ResumeTiming();
@@ -150,9 +151,9 @@ void switchThereAndBack(benchmark::State& state) {
   if (!calibrate()) return state.SkipWithError(whyNotCalibrated());
   Pair p;
   start(p, bounce, 65536);
-  p.outside.fs = state.range(0) != 0 ? static_cast<uintptr_t>(pthread_self()) : 0;
+  p.outside.at.fs = state.range(0) != 0 ? static_cast<uintptr_t>(pthread_self()) : 0;
   if (state.range(0) == 0) p.inside.fs = 0;
-  for (auto _ : state) os::graft_switch(&p.outside, &p.inside);
+  for (auto _ : state) os::graft_resume(&p.outside, &p.inside);
 }
 BENCHMARK(switchThereAndBack)->Arg(0)->Arg(1);
 

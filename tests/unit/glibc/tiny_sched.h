@@ -47,7 +47,7 @@ struct G {
 struct M {
   Sched* sched = nullptr;
   ThreadBlock* block = nullptr;
-  os::Context context{};
+  os::Home context{};
   alignas(4) std::atomic<uint32_t> tid{0};
   void (*on_start)() = nullptr;  // on the M, before its loop
 };
@@ -135,12 +135,12 @@ class Sched {
     g->context.fs = block->fs_base;
     self = g;
     M* m = newM();
-    os::makeContext(&m->context, reinterpret_cast<void*>(m->block->stack_low),
+    os::makeContext(&m->context.at, reinterpret_cast<void*>(m->block->stack_low),
                     m->block->stack_high - m->block->stack_low, mainMachine, m);
     g->m = m;
     g->action = G::kRequeue;
     main_g_ = g;
-    os::graft_switch(&g->context, &m->context);
+    os::graft_leave(&g->context, &m->context);
   }
 
  private:
@@ -148,7 +148,7 @@ class Sched {
     G* g = self;
     M* before = g->m;
     g->action = action;
-    os::graft_switch(&g->context, &before->context);
+    os::graft_leave(&g->context, &before->context);
     if (g->m != before) g->migrations++;
   }
 
@@ -158,7 +158,7 @@ class Sched {
     g->result = run(g->block);
     finish(g->block);
     g->action = G::kExit;
-    os::graft_switch(&g->context, &g->m->context);
+    os::graft_leave(&g->context, &g->m->context);
   }
 
   void push(G* g) {
@@ -188,6 +188,7 @@ class Sched {
   }
 
   void loop(M* m) {
+    os::beginHome(&m->context);
     while (true) {
       uint32_t ticket = ticket_.load();
       if (stop_) return;
@@ -197,7 +198,7 @@ class Sched {
         continue;
       }
       g->m = m;
-      os::graft_switch(&m->context, &g->context);
+      os::graft_resume(&m->context, &g->context);
       after(g);
     }
   }
@@ -207,7 +208,7 @@ class Sched {
     M* m = ms_.back().get();
     m->sched = this;
     m->block = createMachine(64 << 10, 0);
-    m->context.fs = m->block->fs_base;
+    m->context.at.fs = m->block->fs_base;
     return m;
   }
 
