@@ -283,8 +283,23 @@ void lookAtGuardSizes(Attempt& a) {
   if (guard_size == 5 * kOsPage) prove(*a.result, FactId::reported_guardsize);
 }
 
+// nptl's own mark that a thread has set a value for some key.
+bool marksKeys(uintptr_t tp) {
+  facts.specific_used = facts.specific + static_cast<int64_t>(kFirstLevel) * 8;
+  auto* mark = reinterpret_cast<const char*>(at(tp, facts.specific_used));
+  pthread_key_t key;
+  if (facts.specific_used >= facts.sizeof_pthread || *mark != 0) return false;
+  if (pthread_key_create(&key, nullptr) != 0) return false;
+  pthread_setspecific(key, &key);
+  bool marked = *const_cast<const volatile char*>(mark) == 1;
+  pthread_setspecific(key, nullptr);
+  pthread_key_delete(key);
+  return marked;
+}
+
 void lookAtOptional(Attempt& a) {
   CalibrationResult& r = *a.result;
+  if (marksKeys(a.tp)) prove(r, FactId::specific_used);
   if (half(at(a.tp, facts.multiple_threads)) == 1) prove(r, FactId::multiple_threads);
   if (facts.rseq_area != 0 && inBlock(facts.rseq_area, 32)) prove(r, FactId::rseq_area);
   lookAtGuardSizes(a);

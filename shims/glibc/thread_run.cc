@@ -66,6 +66,9 @@ bool destroyKeys(uintptr_t tp) {
 }
 
 void endKeys(uintptr_t tp) {
+  if (proven(FactId::specific_used) && *reinterpret_cast<char*>(at(tp, facts.specific_used)) == 0) {
+    return;
+  }
   for (int round = 0; round < PTHREAD_DESTRUCTOR_ITERATIONS && destroyKeys(tp); round++) {
   }
   for (size_t i = 1; i < kKeysPerBlock; i++) {
