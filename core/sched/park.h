@@ -55,8 +55,10 @@ class ParkWord {
 
   // True: the caller must queue the G. False: its committer will. [PARK-B]
   bool ready() {
-    GState seen = GState::kParking;
-    if (!base::planted(base::Plant::kDoubleRun)) {
+    // Once it is parked, only its one waker changes the word: no locked instruction then.
+    GState seen = state_.loadAcquire();
+    if (seen != GState::kParked && !base::planted(base::Plant::kDoubleRun)) {
+      seen = GState::kParking;
       if (state_.casAcqRel(seen, GState::kNotified)) return false;
     }
     state_.storeRelaxed(GState::kRunnable);
