@@ -25,11 +25,11 @@ from run import BUILD, Runs, machine  # noqa: E402
 
 # Name: operations, and what one of them is.
 BENCHES = {
-    "create_join": (20_000, "create a thread, join it"),
-    "batch": (20_000, "the same for 1,000 at once, each"),
-    "cond": (200_000, "hand-over by condition variable"),
-    "sem": (200_000, "hand-over by semaphore"),
-    "ring": (100_000, "hop in a ring of 100 threads"),
+    "create_join": (100_000, "create a thread, join it"),
+    "batch": (100_000, "the same for 1,000 at once, each"),
+    "cond": (500_000, "hand-over by condition variable"),
+    "sem": (500_000, "hand-over by semaphore"),
+    "ring": (400_000, "hop in a ring of 100 threads"),
     "yield": (1_000_000, "yield, 4 threads"),
     "mutex": (20_000_000, "lock and unlock, nobody else wants it"),
     "contended": (4_000_000, "lock and unlock, 4 threads want it"),
