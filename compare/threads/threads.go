@@ -107,7 +107,11 @@ func ring(n int) {
 }
 
 func yield(n int) {
+	var all sync.WaitGroup
+	all.Add(4)
 	body := func() {
+		all.Done()
+		all.Wait()
 		for i := 0; i < n/4; i++ {
 			runtime.Gosched()
 		}
