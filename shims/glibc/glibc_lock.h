@@ -20,8 +20,8 @@ inline bool tryLock(GlibcLockWord* word) {
   return word->casAcquire(expected, 1);
 }
 
-// Spins first, unlike glibc: what is done under the lock is a few stores as a rule, and sleeping and
-// being woken takes a thousand times as long.
+// Spins first, unlike glibc: what is done under the lock is a few stores as a rule, and sleeping
+// and being woken takes a thousand times as long.
 inline void lock(GlibcLockWord* word) {
   if (tryLock(word)) return;
   for (int spin = 0; spin < 100; spin++) {
