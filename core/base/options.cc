@@ -63,6 +63,8 @@ static_assert(namesAreUnique(), "options.def: two rows with one environment name
 
 constexpr const char* kBoolWords[2][4] = {{"0", "off", "no", "false"}, {"1", "on", "yes", "true"}};
 
+}  // namespace
+
 bool parseBool(const char* text, Int& out) {
   for (int v = 0; v < 2; v++) {
     for (const char* word : kBoolWords[v]) {
@@ -74,6 +76,8 @@ bool parseBool(const char* text, Int& out) {
   }
   return false;
 }
+
+namespace {
 
 bool parseInt(const char* text, Int& out) {
   bool negative = *text == '-';

@@ -138,10 +138,12 @@ using ReportFn = void (*)(const char* line, size_t n);
 // value counts as not set; of a name given twice the first counts, as in getenv(). Values are set
 // before the first line is reported, so the callback may use out.log; with GRAFT=off nothing is
 // reported. `report` may be null. Str values point into the block, which must stay.
-// Cost without any variable that starts with "GRAFT": one look at the first bytes of each.
+// Cost without any variable that starts with "GRAFT" or "GO": one look at the first bytes of each.
 void parseEnv(Options& out, char* const* envp, ReportFn report);
 inline void parseEnv(char* const* envp, ReportFn report) { parseEnv(options, envp, report); }
 
+// on, off and their synonyms. False, and nothing changed, for any other text.
+bool parseBool(const char* text, Int& out);
 // Sets one option from text. False, and nothing changed, when the text is not acceptable.
 bool setOption(Options& out, const OptionInfo& info, const char* text);
 

@@ -1,6 +1,36 @@
 // graft_leave, graft_resume and the first frame of a made context; see switch.h. Both stacks have the
 // same frame at the instant of the switch, so one set of CFI rows is right before and after it. Any
 // stack outside signal handlers; no locks. Source: the System V ABI's list of callee-saved state.
+  .macro SAVE
+  .irp reg, rbp, rbx, r12, r13, r14, r15
+  pushq %\reg
+  .cfi_adjust_cfa_offset 8
+  .cfi_rel_offset %\reg, 0
+  .endr
+  subq $8, %rsp  // the control words
+  .cfi_adjust_cfa_offset 8
+  .endm
+
+  .macro RESTORE
+  addq $8, %rsp
+  .cfi_adjust_cfa_offset -8
+  .irp reg, r15, r14, r13, r12, rbx, rbp
+  popq %\reg
+  .cfi_adjust_cfa_offset -8
+  .cfi_restore %\reg
+  .endr
+  .endm
+
+  // To the stack, and the FS base if it has one, of the Context that rsi points to.
+  .macro GO_TO_RSI
+  movq 8(%rsi), %rdx
+  movq (%rsi), %rsp
+  testq %rdx, %rdx
+  je 1f
+  wrfsbase %rdx
+1:
+  .endm
+
   .text
   .globl graft_leave
   .hidden graft_leave
@@ -8,61 +38,18 @@
   .p2align 4
 graft_leave:
   .cfi_startproc
-  pushq %rbp
-  .cfi_adjust_cfa_offset 8
-  .cfi_rel_offset %rbp, 0
-  pushq %rbx
-  .cfi_adjust_cfa_offset 8
-  .cfi_rel_offset %rbx, 0
-  pushq %r12
-  .cfi_adjust_cfa_offset 8
-  .cfi_rel_offset %r12, 0
-  pushq %r13
-  .cfi_adjust_cfa_offset 8
-  .cfi_rel_offset %r13, 0
-  pushq %r14
-  .cfi_adjust_cfa_offset 8
-  .cfi_rel_offset %r14, 0
-  pushq %r15
-  .cfi_adjust_cfa_offset 8
-  .cfi_rel_offset %r15, 0
-  subq $8, %rsp
-  .cfi_adjust_cfa_offset 8
+  SAVE
   stmxcsr (%rsp)
   fnstcw 4(%rsp)
-  movq 8(%rsi), %rdx
   movq %rsp, %rax
   movq %rsp, (%rdi)
-  movq (%rsi), %rsp
-  testq %rdx, %rdx
-  je 1f
-  wrfsbase %rdx
-1:
+  GO_TO_RSI
   // Nobody else may resume what has just been left before the home says so: its stack can be read.
   movl (%rax), %ecx
   movl %ecx, 16(%rsi)
   movzwl 4(%rax), %ecx
   movw %cx, 20(%rsi)
-  addq $8, %rsp
-  .cfi_adjust_cfa_offset -8
-  popq %r15
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %r15
-  popq %r14
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %r14
-  popq %r13
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %r13
-  popq %r12
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %r12
-  popq %rbx
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %rbx
-  popq %rbp
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %rbp
+  RESTORE
   ret
   .cfi_endproc
   .size graft_leave, .-graft_leave
@@ -73,33 +60,9 @@ graft_leave:
   .p2align 4
 graft_resume:
   .cfi_startproc
-  pushq %rbp
-  .cfi_adjust_cfa_offset 8
-  .cfi_rel_offset %rbp, 0
-  pushq %rbx
-  .cfi_adjust_cfa_offset 8
-  .cfi_rel_offset %rbx, 0
-  pushq %r12
-  .cfi_adjust_cfa_offset 8
-  .cfi_rel_offset %r12, 0
-  pushq %r13
-  .cfi_adjust_cfa_offset 8
-  .cfi_rel_offset %r13, 0
-  pushq %r14
-  .cfi_adjust_cfa_offset 8
-  .cfi_rel_offset %r14, 0
-  pushq %r15
-  .cfi_adjust_cfa_offset 8
-  .cfi_rel_offset %r15, 0
-  subq $8, %rsp
-  .cfi_adjust_cfa_offset 8
-  movq 8(%rsi), %rdx
+  SAVE
   movq %rsp, (%rdi)
-  movq (%rsi), %rsp
-  testq %rdx, %rdx
-  je 1f
-  wrfsbase %rdx
-1:
+  GO_TO_RSI
   // Loading a control word costs more than comparing it, and most are equal. Reading the current
   // one costs as much: the home knows it.
   movl 16(%rdi), %ecx
@@ -112,26 +75,7 @@ graft_resume:
   je 3f
   fldcw 4(%rsp)
 3:
-  addq $8, %rsp
-  .cfi_adjust_cfa_offset -8
-  popq %r15
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %r15
-  popq %r14
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %r14
-  popq %r13
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %r13
-  popq %r12
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %r12
-  popq %rbx
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %rbx
-  popq %rbp
-  .cfi_adjust_cfa_offset -8
-  .cfi_restore %rbp
+  RESTORE
   ret
   .cfi_endproc
   .size graft_resume, .-graft_resume

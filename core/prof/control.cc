@@ -9,6 +9,7 @@
 
 #include "core/base/bits.h"
 #include "core/base/options.h"
+#include "core/os/clock.h"
 #include "core/os/message.h"
 #include "core/os/sys.h"
 
@@ -29,11 +30,6 @@ int moveUp(long fd) {
   if (os::failed(high)) return static_cast<int>(fd);
   os::sys(SYS_close, fd);
   return static_cast<int>(high);
-}
-
-bool isWord(const char* text, const char* word) {
-  size_t n = base::stringLength(word);
-  return base::stringLength(text) == n && __builtin_memcmp(text, word, n) == 0;
 }
 
 }  // namespace
@@ -94,11 +90,13 @@ void Control::Socket::close() {
 void Control::init(const char* where, const char* runtime_dir, const Command* commands) {
   commands_ = commands;
   pid_ = static_cast<uint32_t>(os::getpid());
-  if (where[0] == '\0' || isWord(where, "off") || isWord(where, "0")) return;
+  base::Int on = where[0] == '/';
+  bool said = on != 0 || base::parseBool(where, on);
+  if (where[0] == '\0' || (said && on == 0)) return;
   base::Line line;
   if (where[0] == '/') {
     line.str(where);
-  } else if (!isWord(where, "on") && !isWord(where, "1")) {
+  } else if (!said) {
     line.str("graft: GRAFT_CONTROL");
     base::quoteValue(where, base::stringLength(where), line);
     line.str(": expected on, off or an absolute path; there is no control socket\n");
@@ -200,7 +198,6 @@ void Control::forkChild() {
 void Control::entry(void* self) { static_cast<Control*>(self)->run(); }
 
 void Control::run() {
-  base::Atomic<uint32_t> never{0};
   while (stop_.loadAcquire() == 0) {
     if (!listener_.ours() && listen() != nullptr) return;
     pollfd p{listener_.fd, POLLIN, 0};
@@ -208,7 +205,7 @@ void Control::run() {
     int fd = moveUp(os::sys(SYS_accept4, listener_.fd, 0, 0, SOCK_CLOEXEC));
     if (stop_.loadAcquire() != 0) return;
     if (fd < 0) {
-      os::futexWaitMs(&never, 0, 100);  // no descriptor, perhaps: later
+      os::sleepNs(100'000'000);  // no descriptor, perhaps: later
       continue;
     }
     client_.set(fd);

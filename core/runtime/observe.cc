@@ -112,9 +112,8 @@ const char* stack(const char* id, prof::Reply& reply) {
   uint64_t wanted = g->id;
   Copy copy{g, {}, 0};
   Look how = Look::kBusy;
-  base::Atomic<uint32_t> never{0};
   for (int i = 0; i < kTries && how == Look::kBusy; i++) {
-    if (i != 0) os::futexWaitMs(&never, 0, 1);
+    if (i != 0) os::sleepNs(1'000'000);
     how = rt.sched.look(g, copyStack, &copy);
   }
   if (how == Look::kGone || g->id != wanted) return "there is no such G";

@@ -100,7 +100,8 @@ bool Runtime::configure(const StartInfo& info) {
   int64_t decay = base::options.decay_ms;
   scavenger.init(heap, base::options.scavenger && decay >= 0,
                  decay < 80 ? 10 : static_cast<uint64_t>(decay) / 8);
-  control.init(base::options.control, runtimeDir(info.envp), kObserveCommands);
+  const char* where = base::options.control;
+  control.init(where, where[0] != '\0' ? runtimeDir(info.envp) : nullptr, kObserveCommands);
   bool sites = base::options.site_ids && heap.enableSites();
   slow_mode_ = base::options.heap_check > 0 || base::options.heap_stress > 0 || sites;
   return true;

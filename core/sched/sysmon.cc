@@ -41,9 +41,8 @@ void Sysmon::entry(void* sched) { Sysmon(*static_cast<Sched*>(sched)).run(); }
 void Sysmon::run() {
   uint64_t delay = kMinDelay;
   uint32_t quiet = 0;
-  base::Atomic<uint32_t> never{0};
   for (;;) {
-    os::futexWaitNs(&never, 0, delay);
+    os::sleepNs(delay);
     sleepWhileIdle();
     trace(os::nowNs());
     bool did = round(os::nowNs());
