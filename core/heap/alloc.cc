@@ -12,6 +12,8 @@
 namespace graft::heap {
 namespace {
 
+constexpr const char* kSpoilt = "block was written to after it was freed, or freed twice";
+
 uint32_t clockMs() { return static_cast<uint32_t>(os::nowMs()); }
 
 uint64_t makeKey() {
@@ -21,8 +23,9 @@ uint64_t makeKey() {
     r = os::nowMs() ^ (static_cast<uint64_t>(os::gettid()) << 32) ^ os::threadPointer();
     r *= 0x9e3779b97f4a7c15u;
   }
-  // Bit 63 set, bit 62 clear: no canonical address, no small integer, no common floating value.
-  return (r & ~(uint64_t{3} << 62)) | (uint64_t{1} << 63);
+  // Bit 63 set, bit 62 clear: no canonical address, no small integer, no common floating value. The
+  // low byte is the class's.
+  return (r & ~(uint64_t{3} << 62) & ~uint64_t{255}) | (uint64_t{1} << 63);
 }
 
 }  // namespace
@@ -41,8 +44,16 @@ bool Heap::init(const Config& config) {
   return true;
 }
 
+// Whether free() reads the block to see a second free at the call: see malloc_fast.h, (4). Once
+// memory is reclaimed it must, for then the first "free" may have been the collector's.
+bool Heap::readsFreed() const {
+  bool reclaims = sweep_mode_.loadRelaxed() == static_cast<uint32_t>(SweepMode::kReclaim);
+  return reclaims || mheap.smallBytes() < kReadsFreed;
+}
+
 void Heap::slowOp(MCache& c) {
   c.limit = space.limit();
+  c.reads_freed = readsFreed() ? 1 : 0;
   if (c.acked.loadRelaxed() != epoch()) acknowledge(c);
   if (++c.slow_ops % 64 == 0) tick();
   if (__builtin_expect(stress_every_ != 0, 0) && c.slow_ops % stress_every_ == 0) {
@@ -70,10 +81,10 @@ void* Heap::allocSmall(MCache& c, ClassId cls) {
   void** top = c.top[cls];
   uint64_t* p = static_cast<uint64_t*>(*top);
   c.setTop(cls, top - 1);
-  bool intact = check_level_ > 0 ? freedIntact(p, classSize(cls), key) : p[1] == key;
+  bool intact = check_level_ > 0 ? freedIntact(p, classSize(cls), keyOf(cls)) : p[1] == keyOf(cls);
   if (__builtin_expect(!intact, 0)) {
     // Whoever wrote to it may do so again, or free it again: it is never handed out.
-    reportMisuse(*this, "malloc", p, "block was written to after it was freed");
+    reportMisuse(*this, "malloc", p, kSpoilt);
     return allocSmall(c, cls);
   }
   p[1] = 0;
@@ -98,7 +109,7 @@ void Heap::freeSmall(MCache& c, const BlockInfo& b) {
   // The slot goes back first and slowOp() comes last: it may acknowledge the epoch, and nobody may
   // acknowledge with a slot in hand (HZ-FREE).
   if (__builtin_expect(b.span->slow.loadRelaxed() != 0, 0)) {
-    p[1] = key;
+    p[1] = keyOf(b.cls);
     giveToSlowSpan(b);
     return slowOp(c);
   }
@@ -107,7 +118,7 @@ void Heap::freeSmall(MCache& c, const BlockInfo& b) {
 
 void Heap::freeToCache(MCache& c, ClassId cls, void* ptr) {
   uint64_t* p = static_cast<uint64_t*>(ptr);
-  p[1] = key;
+  p[1] = keyOf(cls);
   if (c.top[cls] == c.end[cls]) {
     // A thread that only frees gives everything back and shrinks to a small capacity: it hoards
     // nothing, and still flushes in batches. A burst of frees is no such thread yet.
@@ -140,9 +151,9 @@ void Heap::giveToSlowSpan(const BlockInfo& b) {
 void Heap::checkTops(MCache& c) {
   for (ClassId cls = 1; cls <= 16; cls++) {
     uint64_t* p = static_cast<uint64_t*>(*c.top[cls]);
-    if (c.empty(cls) || p[1] == key) continue;
-    reportMisuse(*this, "malloc", p, "block was written to after it was freed");
-    p[1] = key;
+    if (c.empty(cls) || p[1] == keyOf(cls)) continue;
+    reportMisuse(*this, "malloc", p, kSpoilt);
+    p[1] = keyOf(cls);
   }
 }
 

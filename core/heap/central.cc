@@ -80,7 +80,7 @@ void Heap::openPage(Span* s, uint32_t page_index) {
     if (i == nelems && (size_t{i} * size + 16 > size_t{s->npages.loadRelaxed()} << kPageShift))
       break;
     uint64_t* slot = reinterpret_cast<uint64_t*>(base + size_t{i} * size);
-    if (!base::planted(base::Plant::kNoKey)) slot[1] = key;
+    if (!base::planted(base::Plant::kNoKey)) slot[1] = keyOf(cls);
     if (check_level_ > 0 && i < nelems) fillFreed(slot, size);
   }
   s->setOpen(page_index, true);
@@ -148,6 +148,23 @@ uint32_t Heap::refill(MCache& c, ClassId cls, uint32_t want, From from) GRAFT_NO
   return n;
 }
 
+// The span of a slot that lies in a cache; null when the slot was freed twice, and after the first
+// time its span went back or was cut anew.
+Span* Heap::spanOfSlot(ClassId cls, Addr a) {
+  uint64_t e = space.entry(space.pageOf(a));
+  Span* s = e != 0 ? space.spanOfEntry(e) : nullptr;
+  if (s == nullptr || s->state.loadRelaxed() != SpanState::kSmall || s->cls.loadRelaxed() != cls)
+    return nullptr;
+  return s;
+}
+
+Span* Heap::spanOfCached(ClassId cls, Addr a) {
+  Span* s = spanOfSlot(cls, a);
+  if (__builtin_expect(s == nullptr, 0))
+    reportMisuse(*this, "free", reinterpret_cast<void*>(a), "double free (found at flush)");
+  return s;
+}
+
 // Gives back some slots of one word of a span that is known to be swept and not slow; returns how
 // many there were, for settle().
 uint32_t Heap::giveBack(Span* s, uint64_t mask, uint32_t word) {
@@ -206,8 +223,9 @@ void Heap::flush(ClassId cls, void** slots, uint32_t n) {
     bool other_span = a - base >= bytes;
     if (other_span) {
       if (s != nullptr) settle(s, cls, given + giveBack(s, mask, word));
-      s = space.spanOfEntry(space.entry(space.pageOf(a)));
-      GRAFT_ASSERT(s->cls.loadRelaxed() == cls && s->state.loadRelaxed() == SpanState::kSmall);
+      s = spanOfCached(cls, a);
+      bytes = 0;
+      if (__builtin_expect(s == nullptr, 0)) continue;
       base = space.addrOf(s->page.loadRelaxed());
       bytes = size_t{s->npages.loadRelaxed()} << kPageShift;
       given = 0;

@@ -44,7 +44,8 @@ void Heap::blackenCaches() {
       ClassId cls = static_cast<ClassId>(i);
       c.forEachSlot(cls, [&](void* slot) {
         Addr a = reinterpret_cast<Addr>(slot);
-        Span* s = space.spanOfEntry(space.entry(space.pageOf(a)));
+        Span* s = spanOfSlot(cls, a);
+        if (s == nullptr) return;
         size_t off = a - space.addrOf(s->page.loadRelaxed());
         mark(s, slotIndex(cls, static_cast<uint32_t>(off)));
       });
@@ -57,6 +58,7 @@ void Heap::finishMark(SweepMode mode) GRAFT_NO_LOCK_ANALYSIS {
   // before its cache acknowledges.
   blackenCaches();
   sweep_mode_.storeRelaxed(static_cast<uint32_t>(mode));
+  if (mode == SweepMode::kReclaim) caches.forEach([](MCache& c) { c.reads_freed = 1; });
   white_found_.storeRelaxed(0);
   for (size_t i = 1; i < kNumClasses; i++) central[i].mu.lock();
   forEachSpan([&](Span* s) GRAFT_NO_LOCK_ANALYSIS {
@@ -80,7 +82,8 @@ void Heap::acknowledge(MCache& c) {
     void** keep = c.floor(cls);
     for (void** at = keep + 1; at <= c.top[cls]; at++) {
       Addr a = reinterpret_cast<Addr>(*at);
-      Span* s = space.spanOfEntry(space.entry(space.pageOf(a)));
+      Span* s = spanOfCached(cls, a);
+      if (s == nullptr) continue;
       if (s->slow.loadAcquire() == 0 || base::planted(base::Plant::kAckKeepsSlots)) {
         storeSlot(++keep, *at);
         continue;
@@ -123,7 +126,7 @@ uint32_t Heap::sweepLocked(Span* s) {
     for (uint64_t rest = lost; rest != 0; rest &= rest - 1) {
       Addr a = base + size_t{w * 64 + base::lowestBit(rest)} * size;
       uint64_t* slot = reinterpret_cast<uint64_t*>(a);
-      slot[1] = key;
+      slot[1] = keyOf(cls);
       if (check_level_ > 0) fillFreed(slot, size);
     }
     Bits::give(s->freeBits()[w], lost);

@@ -185,7 +185,9 @@ class Heap {
 
   // Fast-path facts, written by init only.
   AddressSpace space;
-  uint64_t key = 0;  // second word of every free slot; never a canonical address
+  // What free slots are marked with (keyOf); never a canonical address.
+  uint64_t key = 0;
+  uint64_t keyOf(ClassId c) const { return keyOfClass(key, c); }
 
   MHeap mheap;
   CachePool caches;
@@ -204,6 +206,8 @@ class Heap {
   Span* newSpan(ClassId cls) GRAFT_REQUIRES(central[cls].mu);
   void flush(ClassId cls, void** slots, uint32_t n);
   void flushCache(MCache& c, ClassId cls, uint32_t n);
+  Span* spanOfSlot(ClassId cls, Addr a);
+  Span* spanOfCached(ClassId cls, Addr a);
   uint32_t giveBack(Span* s, uint64_t mask, uint32_t word);
   void settle(Span* s, ClassId cls, uint32_t k);
   void settleAll();
@@ -217,6 +221,7 @@ class Heap {
   size_t purgeSpan(Span* s) GRAFT_REQUIRES(central[s->cls.loadRelaxed()].mu);
   void giveToSlowSpan(const BlockInfo& b);
   void allocateBlack(void* p);
+  bool readsFreed() const;
   void slowOp(MCache& c);
   const char* validateSpan(Span* s);
 
@@ -228,6 +233,7 @@ class Heap {
   base::Atomic<uint64_t> white_found_{0};
   static constexpr size_t kWorthReturning = 2_MiB, kWorthLater = 256_KiB;
   static constexpr size_t kCacheRoom = 512_KiB;  // bytes of slots that any cache may grow to hold
+  static constexpr size_t kReadsFreed = 4_MiB;  // of spans for slots
   base::Atomic<uint64_t> flushed_{0};  // bytes given back to spans since the last partial round
   base::Atomic<uint64_t> last_tick_{0};
   base::Atomic<uint64_t> last_reap_{0};

@@ -95,7 +95,7 @@ BlockInfo Heap::classify(const void* ptr) {
     // The key is only a hint: the program may have copied it. Being in a cache is the proof.
     uint64_t second;
     base::copyBytes(&second, reinterpret_cast<const char*>(a) + 8, 8);
-    bool cached = second == key && isCached(ptr, v.cls);
+    bool cached = second == keyOf(v.cls) && isCached(ptr, v.cls);
     b.kind = cached ? AddrKind::kFreeSlot : AddrKind::kSmall;
   }
   return b;
@@ -123,7 +123,7 @@ bool Heap::findObject(Addr a, ObjectRef* out) {
   if (allocated) {
     uint64_t second;  // copied by one instruction: the owner may be writing it
     base::copyBytes(&second, reinterpret_cast<const char*>(base) + 8, 8);
-    if (second == key && isCached(reinterpret_cast<void*>(base), v.cls)) allocated = false;
+    if (second == keyOf(v.cls) && isCached(reinterpret_cast<void*>(base), v.cls)) allocated = false;
   }
   *out = {base, size, s, v.index, allocated};
   return true;

@@ -24,6 +24,8 @@ void MCache::init(uint32_t cache_index, const HeapFacts& facts) {
   index = cache_index;
   heap = facts;
   limit = 0;
+  reads_freed = 1;
+  for (size_t c = 0; c < kClassBytes; c++) key[c] = keyOfClass(facts.key, c);
   base::copyBytes(magic, kMagic.of, sizeof magic);
   base::copyBytes(fine, kClasses.fine, sizeof fine);
   top[0] = end[0] = top[kSlowByte] = end[kSlowByte] = &no_slot_entry;

@@ -32,7 +32,7 @@ inline void* loadSlot(void* const* at) { return __atomic_load_n(at, __ATOMIC_REL
 
 // Facts of the heap that never change once it has started.
 struct HeapFacts {
-  uint64_t key;  // second word of every free slot; never a canonical address
+  uint64_t key;  // Heap::key
   Addr base;
   base::Atomic<uint64_t>* map;
 };
@@ -44,6 +44,8 @@ struct CacheHead {
   void** end[kClassBytes];  // equal to top where the byte is no class
   HeapFacts heap;
   size_t limit;  // of the heap, as of the cache's last slow path: an older one is only too small
+  uint64_t reads_freed;  // 1: free() looks whether a block is free already; Heap::readsFreed
+  uint64_t key[kClassBytes];  // Heap::keyOf
   uint64_t magic[kClassBytes];  // kMagic
   uint8_t fine[kFineSteps];  // kClasses.fine
 

@@ -126,6 +126,11 @@ consteval MagicTable makeMagic() {
 constexpr bool startsSlot(uint64_t magic, uint64_t offset) { return (offset * magic) >> 32 == 0; }
 inline constexpr MagicTable kMagic = makeMagic();
 
+// The second word of every free slot of a class, made of the heap's key, whose low byte is 0. Each
+// class has its own, so that a stale entry of a cache never passes for a slot of another class.
+constexpr uint64_t keyOfClass(uint64_t key, size_t c) { return key + c; }
+static_assert(kClassBytes <= 256);
+
 // Index of the slot that contains byte `offset` of a span of class c.
 constexpr uint32_t slotIndex(ClassId c, uint32_t offset) {
   return static_cast<uint32_t>((static_cast<unsigned __int128>(kMagic.of[c]) * offset) >> 64);

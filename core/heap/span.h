@@ -14,11 +14,11 @@
 //  INV-SPAN-1  page-map entries of all pages of a small or large span name its record.
 //  INV-SPAN-2  nfree <= number of set free bits <= nelems; equal when no flush is in flight.
 //  INV-SPAN-3  bits at and above nelems are 0.
-//  INV-SPAN-4  a free slot that starts on an open page carries the heap key in its second word.
-//  INV-SPAN-5  no handed-out or cached slot touches a page that is not open.
-//  INV-SPAN-6  a small span is on its central list exactly when nfree > 0.
-//  INV-SPAN-7  two free runs of one kind are never neighbours.
-//  INV-SPAN-8  no page of a free run has a class byte: free() would take it for a slot.
+//  INV-SPAN-4  a free slot that starts on an open page carries the key of its class in its second
+//  word. INV-SPAN-5  no handed-out or cached slot touches a page that is not open. INV-SPAN-6  a
+//  small span is on its central list exactly when nfree > 0. INV-SPAN-7  two free runs of one kind
+//  are never neighbours. INV-SPAN-8  no page of a free run has a class byte: free() would take it
+//  for a slot.
 #pragma once
 
 #include "core/base/atomic.h"

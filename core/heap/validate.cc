@@ -21,7 +21,7 @@ const char* Heap::validateSpan(Span* s) {
     for (; bits != 0; bits &= bits - 1) {
       uint32_t offset = (w * 64 + base::lowestBit(bits)) * size;
       bool open = s->isOpen(offset >> kPageShift);
-      if (open && reinterpret_cast<uint64_t*>(base + offset)[1] != key) {
+      if (open && reinterpret_cast<uint64_t*>(base + offset)[1] != keyOf(cls)) {
         return "INV-SPAN-4: free slot without key (written to after free?)";
       }
     }

@@ -75,15 +75,16 @@ for kind in ("free", "realloc"):
     misuse("arena-end", 64, "never handed out", kind, span=False)
 
 
-def written_and_freed_again(size):
+def found_later(fault, size):
     """The second free looks like a first one; the slot must not go to two owners all the same."""
     def run(context):
-        command = [context.program("misuse.c"), "twice-written", str(size), "free"]
+        command = [context.program("misuse.c"), fault, str(size), "free"]
         fatal = context.graft(command)
         check(fatal.status == -signal.SIGABRT, f"not ended by SIGABRT: {fatal.text()}")
         reported_somewhere(fatal)
         lenient = context.graft(command, {"GRAFT_MISUSE": "report"})
         check(lenient.status == 0 and "survived" in lenient.out, lenient.text())
+        check("handed out twice" not in lenient.out, lenient.text())
         check(lenient.summary["heap"]["misuse"] >= 1, lenient.text())
     return run
 
@@ -97,7 +98,18 @@ def reported_somewhere(result):
 
 
 for n in (16, 48, 1000, 20000):
-    CASES.add(f"misuse.twice-written-{n}", written_and_freed_again(n))
+    CASES.add(f"misuse.twice-written-{n}", found_later("twice-written", n))
+    CASES.add(f"misuse.twice-large-{n}", found_later("twice-large", n))
+    CASES.add(f"misuse.twice-large-goes-{n}", found_later("twice-large-goes", n))
+
+
+@CASES("misuse.twice-large-checked")
+def at_the_call(context):
+    """Checked mode finds it at the call whatever the size of the heap."""
+    command = [context.program("misuse.c"), "twice-large", "48", "free"]
+    fatal = context.graft(command, {"GRAFT_HEAP_CHECK": "1"})
+    check(fatal.status == -signal.SIGABRT, f"not ended by SIGABRT: {fatal.text()}")
+    reported(fatal, "free", TWICE)
 
 
 def write_after_free(size, offset):

@@ -74,6 +74,32 @@ static void freedWrittenFreed(size_t size) {
   }
 }
 
+// In a heap too large for the caches of a processor: the second free is not seen at the call, and
+// nobody may get the block twice, whether its span stays or goes back and is cut for other sizes.
+static void freedTwiceInLargeHeap(size_t size, int span_goes) {
+  for (int i = 0; i < kMany; i++) many[i] = malloc(size < 400 ? 400 : size);
+  char* other[100];
+  for (int i = 0; i < 100; i++) other[i] = malloc(size);
+  char* p = other[50];
+  printf("victim 0x%lx\n", (unsigned long)(uintptr_t)p);
+  free(p);
+  free(other[10]);
+  free(p);
+  if (!span_goes) {
+    char* got[200];
+    for (int i = 0; i < 200; i++) got[i] = malloc(size);
+    qsort(got, 200, sizeof got[0], byAddress);
+    for (int i = 1; i < 200; i++) {
+      if (got[i] == got[i - 1]) puts("handed out twice");
+    }
+    return;
+  }
+  for (int i = 0; i < kMany; i++) free(many[i]);
+  for (int i = 0; i < 100; i++) {
+    if (i != 10 && i != 50) free(other[i]);
+  }
+}
+
 // Bytes of freed blocks copied over live ones: the live ones stay live.
 static void copiesOfFreed(size_t size) {
   for (int round = 0; round < 20; round++) {
@@ -120,6 +146,10 @@ int main(int argc, char** argv) {
     bad(many[kMany / 2]);
   } else if (strcmp(fault, "twice-written") == 0) {
     freedWrittenFreed(size);
+  } else if (strcmp(fault, "twice-large") == 0) {
+    freedTwiceInLargeHeap(size, 0);
+  } else if (strcmp(fault, "twice-large-goes") == 0) {
+    freedTwiceInLargeHeap(size, 1);
   } else if (strcmp(fault, "interior-half") == 0) {
     bad(p + size / 2);
   } else if (strncmp(fault, "interior+", 9) == 0) {

@@ -83,11 +83,11 @@ TEST(Alloc, KeyMarksExactlyTheFreeSlots) {
   std::vector<void*> p;
   for (int i = 0; i < 500; i++) {
     p.push_back(client.alloc(80));
-    EXPECT_NE(second(p.back()), heap->key);
+    EXPECT_NE(second(p.back()), heap->keyOf(classFor(80)));
   }
   for (void* q : p) {
     client.free(q);
-    EXPECT_EQ(second(q), heap->key);
+    EXPECT_EQ(second(q), heap->keyOf(classFor(80)));
   }
   client.drain();
   EXPECT_EQ(heap.broken(), "");
@@ -124,6 +124,53 @@ TEST(Alloc, SecondFreeWithTheKeyOverwrittenIsFoundAtFlush) {
     EXPECT_TRUE(seen.insert(client.alloc(64)).second) << "one slot in two hands";
   }
   client.free(keep);
+}
+
+// A heap too large for the processor's caches: free() does not look, the slot goes to nobody twice.
+TEST(Alloc, SecondFreeInALargeHeapIsFoundBeforeReuse) {
+  TestHeap heap;
+  Client client(*heap);
+  std::vector<void*> fill;
+  for (int i = 0; i < 20'000; i++) fill.push_back(client.alloc(400));
+  void* keep = client.alloc(64);
+  void* p = client.alloc(64);
+  EXPECT_TRUE(client.free(p));
+  EXPECT_TRUE(client.free(p)) << "not seen at the call";
+  std::set<void*> seen{keep};
+  for (int i = 0; i < 1000; i++) {
+    EXPECT_TRUE(seen.insert(client.alloc(64)).second) << "one slot in two hands";
+  }
+  heap.expectMisuses(1);
+  for (void* q : fill) client.free(q);
+  EXPECT_EQ(heap.broken(), "");
+}
+
+// The same, and between the two uses its span goes back and is cut for another class.
+TEST(Alloc, SecondFreeOfASlotWhoseSpanIsCutAnew) {
+  TestHeap heap;
+  Client client(*heap), other(*heap);
+  std::vector<void*> fill, mine;
+  for (int i = 0; i < 20'000; i++) fill.push_back(client.alloc(400));
+  for (int i = 0; i < 3000; i++) mine.push_back(client.alloc(48));
+  for (void* p : mine) client.free(p);
+  client.drain();
+  void* stale = client.alloc(48);
+  EXPECT_TRUE(client.free(stale));
+  client.drain();
+  EXPECT_TRUE(freeFast(other.cache(), stale)) << "its page still hands out slots of this class";
+  heap->trim();
+  std::vector<void*> large;
+  auto page = [](void* p) { return reinterpret_cast<Addr>(p) >> kPageShift; };
+  while (large.empty() || page(large.back()) != page(stale)) {
+    ASSERT_LT(large.size(), 100'000u) << "the pages were not cut anew";
+    large.push_back(client.alloc(208));
+  }
+  other.drain();
+  heap.expectMisuses(1);
+  EXPECT_EQ(heap.broken(), "");
+  for (void* q : large) client.free(q);
+  for (void* q : fill) client.free(q);
+  EXPECT_EQ(heap.broken(), "");
 }
 
 TEST(Alloc, WriteAfterFreeIsReportedAtReuse) {

@@ -100,7 +100,7 @@ TEST(Classify, LiveBlockThatHoldsTheKey) {
   TestHeap heap;
   Client client(*heap);
   uint64_t* p = static_cast<uint64_t*>(client.alloc(64));
-  p[1] = heap->key;
+  p[1] = heap->keyOf(classFor(64));
   EXPECT_FALSE(freeFast(client.cache(), p)) << "the fast path cannot know";
   EXPECT_EQ(heap->classify(p).kind, AddrKind::kSmall);
   ObjectRef o;
@@ -274,7 +274,8 @@ std::vector<Pinned> pinSome(Heap& heap, Client& client, Rng& rng) {
     }
     pinned.push_back({b.base, b.size});
     fillPattern(p, b.size, b.base);
-    if (i % 30 == 0) static_cast<uint64_t*>(p)[1] = heap.key;  // the worst a program can hold
+    if (i % 30 == 0)
+      static_cast<uint64_t*>(p)[1] = heap.keyOf(b.cls);  // the worst a program can hold
   }
   client.drain();
   return pinned;

@@ -104,8 +104,10 @@ TEST(MCache, EmptyViewTakesAndGivesNothing) {
   }
   EXPECT_FALSE(freeFast(empty, live));
   EXPECT_TRUE(client.free(live));
-  EXPECT_NE(kNoSlot.words[1], heap->key);
-  EXPECT_NE(kNoSlot.words[1], kEmptyCache.heap.key);
+  for (unsigned c = 0; c < kClassBytes; c++) {
+    EXPECT_NE(kNoSlot.words[1], heap->keyOf(static_cast<ClassId>(c)));
+    EXPECT_NE(kNoSlot.words[1], kEmptyCache.key[c]);
+  }
 }
 
 // A thread that has no cache yet sees no heap.
