@@ -73,26 +73,44 @@ bool relieve() {
 
 bool checked() { return __builtin_expect(rt.heap.checkLevel() > 0, 0); }
 
+void* allocateRun(size_t align, size_t* room, bool* zero) {
+  bool fresh = false;
+  void* p = rt.heap.allocLarge(*room, align, &fresh);
+  if (p == nullptr) return nullptr;
+  *room = pagesFor(*room) << kPageShift;
+  *zero = fresh;
+  return p;
+}
+
+// A block of a size that slots serve; *room becomes what it holds. When memory is exhausted, any
+// free slot and any free page will do.
+void* allocateSlot(ClassId cls, size_t align, size_t* room, bool* zero) {
+  if (rt.heap.isRare(cls)) {
+    if (void* run = allocateRun(align, room, zero)) return run;
+  }
+  auto take = [&](heap::MCache& c) { return rt.heap.allocSmall(c, cls); };
+  void* p = rt.withCache(take);
+  if (p == nullptr && relieve()) p = rt.withCache(take);
+  if (p == nullptr)
+    p = rt.withCache([&](heap::MCache& c) { return rt.heap.allocLarger(c, &cls, align); });
+  if (p == nullptr) return allocateRun(align, room, zero);
+  *room = heap::classSize(cls);
+  return p;
+}
+
 // The block, or nullptr with errno untouched. *zero (may be null): the contents are known zero.
 void* allocate(size_t size, size_t align, bool* zero, const void* caller) {
   if (__builtin_expect(size > PTRDIFF_MAX, 0)) return nullptr;
   size_t room = checked() ? size + heap::kGuardBytes : size;
-  void* p = nullptr;
   bool fresh = false;
   if (align < 16) align = 16;
-  if (ClassId cls = heap::classForAligned(room, align); cls != 0) {
-    auto take = [&](heap::MCache& c) { return rt.heap.allocSmall(c, cls); };
-    p = rt.withCache(take);
-    if (p == nullptr && relieve()) p = rt.withCache(take);
-    if (p == nullptr)
-      p = rt.withCache([&](heap::MCache& c) { return rt.heap.allocLarger(c, &cls, align); });
-    room = heap::classSize(cls);
-  } else {
+  ClassId cls = heap::classForAligned(room, align);
+  void* p = cls != 0 ? allocateSlot(cls, align, &room, &fresh) : nullptr;
+  if (cls == 0) {
     if (heap::MCache* own = runtime::threadHeap().own) rt.heap.checkTops(*own);
-    p = rt.heap.allocLarge(room, align, &fresh);
     bool sane = room < rt.heap.space.reservedBytes() && align < rt.heap.space.reservedBytes();
-    if (p == nullptr && sane && relieve()) p = rt.heap.allocLarge(room, align, &fresh);
-    room = pagesFor(room) << kPageShift;
+    p = allocateRun(align, &room, &fresh);
+    if (p == nullptr && sane && relieve()) p = allocateRun(align, &room, &fresh);
   }
   if (p == nullptr) return nullptr;
   if (checked()) heap::armGuard(p, size, room, rt.heap.key);
@@ -202,7 +220,7 @@ void* reallocAny(void* p, size_t size) {
   }
   if (size > PTRDIFF_MAX) return outOfMemory();
   bool keep = !checked() && size <= b.size && size >= b.size / 2;
-  if (b.kind == AddrKind::kLarge && size > heap::kMaxSmall && !checked()) {
+  if (b.kind == AddrKind::kLarge && (size > heap::kMaxSmall || size > b.size) && !checked()) {
     keep = pagesFor(size) << kPageShift == b.size;
     if (!keep && rt.heap.resizeLarge(b, size)) keep = true;
   }

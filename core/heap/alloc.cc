@@ -163,6 +163,12 @@ void* Heap::allocLarge(size_t size, size_t align, bool* zero) {
   size_t align_pages = align > kPageSize ? align >> kPageShift : 1;
   if (npages == 0) npages = 1;
   tick();
+  // A block that no dirty run can hold makes the process larger by its size, while what lies dirty
+  // may have to wait out its time. It gives way: madvise costs a fraction of the new pages' faults.
+  constexpr size_t kWorthGivingWay = 1_MiB;
+  if (size >= kWorthGivingWay && decay_ms_ > 0 && !mheap.fitsDirty(npages + align_pages - 1)) {
+    mheap.scavenge(clockMs(), 0, npages);
+  }
   Span* s = mheap.allocLarge(npages, align_pages, zero);
   if (s == nullptr) {
     // Whatever is cached or half used may make the difference.

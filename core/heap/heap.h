@@ -92,6 +92,16 @@ class Heap {
   // of align, so that no free byte is out of a small request's reach. *cls becomes that class.
   void* allocLarger(MCache& c, ClassId* cls, size_t align);
   void* allocLarge(size_t size, size_t align, bool* zero);
+  // The first few blocks of a class of large slots had better be runs of pages (allocLarge): such
+  // memory serves every size when it is free again, while a span and the slots that caches keep of
+  // it serve one. Most processes use most of these classes once or twice. True: counted as one.
+  bool isRare(ClassId cls) {
+    if (classSize(cls) <= kRareSize || central[cls].as_runs.loadRelaxed() >= kRareBlocks)
+      return false;
+    if (check_level_ > 0) return false;  // free slots are checked for late writes, pages are not
+    central[cls].as_runs.fetchAddRelaxed(1);
+    return true;
+  }
   void freeSmall(MCache& c, const BlockInfo& b);
   // The same for a block that liveClassFast() knows: the cache was full, or has become so.
   void freeToCache(MCache& c, ClassId cls, void* ptr);
@@ -233,6 +243,8 @@ class Heap {
   base::Atomic<uint64_t> white_found_{0};
   static constexpr size_t kWorthReturning = 2_MiB, kWorthLater = 256_KiB;
   static constexpr size_t kCacheRoom = 512_KiB;  // bytes of slots that any cache may grow to hold
+  static constexpr size_t kRareSize = 4_KiB;
+  static constexpr uint32_t kRareBlocks = 8;
   static constexpr size_t kReadsFreed = 4_MiB;  // of spans for slots
   base::Atomic<uint64_t> flushed_{0};  // bytes given back to spans since the last partial round
   base::Atomic<uint64_t> last_tick_{0};

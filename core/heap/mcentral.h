@@ -20,6 +20,7 @@ struct alignas(kCacheLine) MCentral {
   SpanId tail GRAFT_GUARDED_BY(mu) = 0;
   uint32_t spans GRAFT_GUARDED_BY(mu) = 0;    // small spans of this class, listed or not
   uint32_t empties GRAFT_GUARDED_BY(mu) = 0;  // of these, kept although every slot is free
+  base::Atomic<uint32_t> as_runs{0};  // blocks that were made runs of pages: Heap::isRare
 };
 
 using Bits = SpanBits<base::RealAtom>;

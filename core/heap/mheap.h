@@ -37,6 +37,11 @@ class MHeap {
   Span* allocSmall(ClassId c, size_t npages);
   // One block of whole pages, first page a multiple of align_pages. *zero: contents are zero.
   Span* allocLarge(size_t npages, size_t align_pages, bool* zero);
+  // Whether a dirty run of that many pages exists.
+  bool fitsDirty(size_t npages) {
+    os::Lock lock(mu_);
+    return findIn(dirty_, npages) != nullptr;
+  }
   // Takes back a span that nobody uses. Small ones: class lock held by the caller.
   void freeSmall(Span* s);
   // Takes back the block that starts at page p; false when there is none (already freed).
