@@ -100,6 +100,16 @@ GRAFT_EXPORT int initgroups(const char* u, gid_t g) {
   if (getgrouplist(u, g, groups, &n) < 0) n = NGROUPS_MAX;
   return setgroups(static_cast<size_t>(n), groups);
 }
+// See vfork.S.
+extern "C" void graftVforkBegins() {
+  if (graft::shims::onG()) graft::sched::currentG()->vforked++;
+}
+extern "C" int graftVforkEnds(long got) {
+  if (graft::shims::onG()) graft::sched::currentG()->vforked--;
+  if (!graft::os::failed(got)) return static_cast<int>(got);
+  errno = static_cast<int>(-got);
+  return -1;
+}
 GRAFT_EXPORT int unshare(int flags) { GRAFT_CACHED("unshare", flags); }
 GRAFT_EXPORT int setns(int fd, int type) { GRAFT_CACHED("setns", fd, type); }
 GRAFT_EXPORT int capset(void* head, const void* data) { GRAFT_CACHED("capset", head, data); }

@@ -1,4 +1,5 @@
-// The exported synchronisation functions of pthread.h, semaphore.h and threads.h. Each is one jump
+// The exported synchronisation functions of pthread.h, semaphore.h and threads.h, and those that
+// wait for descriptors. Each is one jump
 // through a table: to glibc's own function in a process whose threads are kernel threads, where
 // nothing but glibc's code ever touches the objects; to shims/sync (sync_gs.h) in one whose threads
 // are Gs. Which of the two is decided once, by the constructor or the first call that comes before
@@ -7,6 +8,7 @@
 //
 // Any thread of the program, in its signal handlers where glibc's function may be called there.
 #include <dlfcn.h>
+#include <string.h>
 
 #include "core/base/atomic.h"
 #include "core/base/options.h"
@@ -31,14 +33,14 @@ namespace first {
 
 #define SYNC(type, name, parameters, arguments) type name parameters;
 #define ALIAS(second, name)
-#include "preload/sync.def"
+#include "preload/jumps.def"
 #undef SYNC
 
 }  // namespace first
 
 struct Jumps {
 #define SYNC(type, name, parameters, arguments) type(*name) parameters = first::name;
-#include "preload/sync.def"
+#include "preload/jumps.def"
 #undef SYNC
 };
 constinit Jumps jumps;
@@ -50,7 +52,7 @@ namespace first {
     resolveSync();                              \
     return jumps.name arguments;                \
   }
-#include "preload/sync.def"
+#include "preload/jumps.def"
 #undef SYNC
 
 }  // namespace first
@@ -59,6 +61,9 @@ namespace first {
 // the wrapper of a library that was preloaded after us.
 template <class F>
 void set(F*& jump, const char* name, F* for_gs) {
+  // graft_fcntl stands for fcntl, which a header declares as variadic.
+  constexpr char kPrefix[] = "graft_";
+  if (strncmp(name, kPrefix, sizeof kPrefix - 1) == 0) name += sizeof kPrefix - 1;
   F* f = for_gs != nullptr ? for_gs : reinterpret_cast<F*>(dlsym(RTLD_NEXT, name));
   __atomic_store_n(&jump, f, __ATOMIC_RELAXED);
 }
@@ -80,7 +85,7 @@ void resolveSync() {
   bool gs = syncIsForGs();
   if (gs) shims::findRealSync();
 #define SYNC(type, name, parameters, arguments) set(jumps.name, #name, gs ? gs::name : nullptr);
-#include "preload/sync.def"
+#include "preload/jumps.def"
 #undef SYNC
 }
 
@@ -94,6 +99,6 @@ using graft::preload::RoutineOfOnce;
   GRAFT_EXPORT type name parameters { return jumps.name arguments; }
 #define ALIAS(second, name) \
   asm(".globl " #second "\n\t.type " #second ", @function\n\t.set " #second ", " #name);
-#include "preload/sync.def"
+#include "preload/jumps.def"
 #undef ALIAS
 #undef SYNC

@@ -3,8 +3,12 @@
 // sem_post in its signal handlers.
 #pragma once
 
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <threads.h>
 #include <time.h>
 
@@ -16,7 +20,7 @@ namespace gs {
 
 #define SYNC(type, name, parameters, arguments) type name parameters;
 #define ALIAS(second, name)
-#include "preload/sync.def"
+#include "preload/jumps.def"
 #undef ALIAS
 #undef SYNC
 

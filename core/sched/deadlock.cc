@@ -9,6 +9,7 @@ namespace graft::sched {
 bool Sched::isDead() {
   if (parked_ != running_ms_ || gated_ != 0 || unaware_ != 0) return false;
   if (wake_.idle() != static_cast<int32_t>(procs_) || !globq_.empty()) return false;
+  if (net_.waiters() != 0) return false;
   if ((epoch_.loadRelaxed() & 1) != 0 || late_count_.loadRelaxed() != 0) return false;
   for (uint32_t i = 0; i < procs_; i++) {
     if (!ps_[i].runq.empty() || ps_[i].timers.first() != 0) return false;

@@ -21,6 +21,7 @@ void Sched::forkChild() {
   }
   for (uint32_t i = 0; i < procs_; i++) ps_[i].timers.release();
   sysmon_thread_.forget();
+  net_.forkChild();
   gs_.release();
   ms_.release();
   pool_p_.release();

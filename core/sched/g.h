@@ -44,6 +44,8 @@ struct G {
   M* locked_m = nullptr;  // wired to this M
   uint32_t wired = 0;  // how often it asked to be; its own
   uint32_t norun = 0;  // HZ-NORUN: not to be stopped or moved; the G's own
+  base::Atomic<uint32_t> poked{0};  // Sched::poke: its next wait ends at once
+  uint32_t vforked = 0;  // HZ-VFORK: a child runs on its stack
   // See kernel_state.h.
   KernelState kernel;
   uint32_t handlers = 0;  // entered and not left: its mask may be another one; its own

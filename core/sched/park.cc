@@ -132,7 +132,11 @@ WaitResult Sched::wait(const uint32_t* addr, uint32_t expected, uint64_t deadlin
   w.ticket.storeRelaxed(ticket);
   g->state.prepare();  // [PARK-A]
   b.push(&w);
-  b.mu.unlock();
+  b.mu.unlock();  // [POKE-A] A locked instruction: who does not see us parking has poked before.
+  if (__builtin_expect(g->poked.loadRelaxed() != 0, 0)) {
+    g->poked.storeRelaxed(0);
+    if (lot_.takeOne(&w, ticket, WaitResult::kInterrupted)) g->state.ready();
+  }
   if (deadline_ns != kNoDeadline && !addTimer(m, &g->timer, deadline_ns, ticket, waitTimedOut)) {
     // No memory for a timer: the wait ends at once, as a spurious time-out would.
     if (lot_.takeOne(&w, ticket, WaitResult::kTimedOut)) g->state.ready();

@@ -20,6 +20,7 @@
 #include "core/sched/globq.h"
 #include "core/sched/look.h"
 #include "core/sched/m.h"
+#include "core/sched/netpoll.h"
 #include "core/sched/p.h"
 #include "core/sched/parking_lot.h"
 #include "core/sched/pool.h"
@@ -138,6 +139,11 @@ class Sched {
   // waiters of addr are woken, and a little later, by sysmon.
   uint32_t wakeFromHandler(const void* addr, uint32_t n, uint32_t bits = ~0u);
 
+  // --- Waiting for descriptors: [G] wait() on a counter of net()'s, between these two.
+  Netpoll& net() { return net_; }
+  void netWaitBegins();
+  void netWaitEnds() { net_.waiterEnds(); }
+
   // --- Calls that block in the kernel. [G] The P goes to others meanwhile.
   long blocking(long (*call)(void*), void* arg);
 
@@ -161,6 +167,9 @@ class Sched {
   void nudge(G* g, int kick);
   void nudgeRunning(G* g, int kick);
   void nudgeParked(G* g);
+  // [any] Ends the wait that g is in or, if it is on its way into one, that: something that it
+  // looked at before has changed (it was cancelled) [POKE-A].
+  void poke(G* g);
   void onKick(void* ucontext);  // in the handler of `kick` or look_signal, on any M
   static void readKernelState(KernelState& out);  // of the calling kernel thread
 
@@ -252,6 +261,17 @@ class Sched {
   void noteTimer(uint64_t when);
   void pollTimers(M* m);
 
+  // netready.cc
+  bool readyNet(M* m);
+  void readyNetFromSysmon();
+  template <class F>
+  void takeReady(const Netpoll::Events& events, F ready);
+  template <class F>
+  void takeWaitersOf(int fd, uint32_t which, F ready);
+  void netLost(GlobalQueue& out);
+  void pollNet(GlobalQueue& out);
+  void sleepInNet(M* m, uint64_t timeout_ns, uint64_t& nap_ns);
+
   M* mOfThread();
   // late.cc
   bool interruptedRuntime();
@@ -277,6 +297,7 @@ class Sched {
   Pool<P, kMaxProcs> pool_p_;
   WakeState<base::RealAtom> wake_;
   ParkingLot lot_;
+  Netpoll net_;
   void likeTheProcess(M* m);
   uint64_t cpus_[16] = {};  // the affinity mask at the start
   base::Atomic<uint32_t> changed_{0};  // some M was changed
@@ -300,6 +321,7 @@ class Sched {
 
   // 0: no poller; 1: it is about to look at the timers; else when it wakes up [TIMER-A].
   base::Atomic<uint64_t> poll_until_{0};
+  base::Atomic<uint32_t> poller_naps_{0};
 
   StopPoint<base::RealAtom>::Epoch epoch_{0};  // odd: stopped; written under mu_; a futex word
   base::Atomic<uint32_t> stopper_{0};  // somebody stops the world

@@ -81,6 +81,7 @@ G* Sched::findRunnable(M* m, bool& inherited) {
     }
     if (m->p == nullptr) stopM(m);
     G* g = findLocal(m, inherited);
+    if (g == nullptr && net_.waiters() != 0 && readyNet(m)) continue;
     if (g == nullptr && (m->spinning || wake_.mayStart(static_cast<int32_t>(procs_)))) {
       m->spinning = true;
       g = stealWork(m);

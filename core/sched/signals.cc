@@ -126,6 +126,12 @@ void Sched::nudgeParked(G* g) {
   interrupt(g, g->wait.ticket.loadRelaxed());
 }
 
+void Sched::poke(G* g) {
+  g->poked.storeSeqCst(1);
+  base::fenceSeqCst();  // [POKE-A]
+  nudgeParked(g);
+}
+
 void Sched::nudgeRunning(G* g, int kick) {
   M* m = g->m;
   if (g->state.look() != GState::kRunning || m == nullptr) return;

@@ -69,6 +69,7 @@ void Sysmon::sleepWhileIdle() {
 bool Sysmon::round(uint64_t now) {
   bool did = s_.late_count_.loadAcquire() != 0;
   if (did) s_.wakeLate();
+  pollNet(now);
   for (uint32_t i = 0; i < s_.procs_; i++) did |= check(&s_.ps_[i], now);
   // Work beside an idle P that nobody was woken for: an M that the kernel refused, or a late timer.
   uint64_t first = s_.firstTimer();

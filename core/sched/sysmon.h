@@ -25,8 +25,11 @@ class Sysmon {
   void trace(uint64_t now);  // schedtrace.cc
   uint64_t untilTrace(uint64_t now) const;
   static bool asleep(M& m);
+  void pollNet(uint64_t now);  // netready.cc
 
   Sched& s_;
+  uint32_t polls_ = 0;  // that were made until
+  uint64_t polls_at_ = 0;
   uint64_t trace_from_ = 0, trace_at_ = 0;  // of the first line and of the next, ns
 };
 

@@ -8,6 +8,7 @@ namespace graft::sched {
 
 // Asking the kernel for the time costs more than a switch; the counter says whether it can pay off.
 constexpr uint64_t kCheckCycles = 40'000;
+constexpr uint64_t kFirstNap = 50'000;
 
 bool Sched::addTimer(M* m, Timer* t, uint64_t when, uint64_t ticket, Timer::Fire fire) {
   if (when == 0) when = 1;
@@ -25,6 +26,7 @@ void Sched::noteTimer(uint64_t when) {
     os::Lock lock(mu_);
     if (poller_ != nullptr) {
       unparkM(poller_, 2);
+      net_.interruptPoll();
       return;
     }
   }
@@ -58,25 +60,34 @@ uint64_t Sched::firstTimer() {
   return first;
 }
 
-// m is the poller, on no list: sleeps until a timer is due, then takes an idle P and looks for
-// work; or, when there is no timer or no idle P, it becomes an ordinary idle M.
+// m is the poller, on no list: sleeps until a timer is due or a descriptor ready, then takes an
+// idle P and looks for work; or, when there is nothing to wait for or no idle P, it becomes an
+// ordinary idle M.
 void Sched::pollTimers(M* m) {
+  uint64_t nap = kFirstNap;
   for (;;) {
     poll_until_.storeSeqCst(1);  // [TIMER-A]
     base::delayPoint();
     uint64_t first = firstTimer();
     uint64_t now = first == 0 ? 0 : os::nowNs();
-    if (first > now) {
-      poll_until_.storeRelease(first);
-      os::futexWaitNs(&m->wake_word, 0, first - now);
-      now = os::nowNs();
+    bool net = net_.isOpen();
+    if (first > now || (first == 0 && net)) {
+      poll_until_.storeRelease(first != 0 ? first : Netpoll::kForEver);
+      uint64_t most = first != 0 ? first - now : Netpoll::kForEver;
+      if (net) {
+        sleepInNet(m, most, nap);
+      } else {
+        os::futexWaitNs(&m->wake_word, 0, most);
+      }
+      now = first == 0 ? 0 : os::nowNs();
     }
     os::Lock lock(mu_);
     bool kicked = m->wake_word.exchangeAcquire(0) != 0;
-    if (kicked || first > now) continue;
+    bool due = first != 0 && first <= now, waits = first != 0 || net;
+    if (globq_.empty() && (kicked || (waits && !due))) continue;
     poller_ = nullptr;
     poll_until_.storeSeqCst(0);
-    P* p = first == 0 ? nullptr : idleGet();
+    P* p = due || !globq_.empty() ? idleGet() : nullptr;
     if (p == nullptr) {
       m->idle_link = idle_ms_;
       idle_ms_ = m;

@@ -74,7 +74,7 @@ void Sched::stopM(M* m) {
     os::Lock lock(mu_);
     m->parked = true;
     parked_++;
-    polls = poller_ == nullptr && firstTimer() != 0;
+    polls = poller_ == nullptr && (firstTimer() != 0 || net_.isOpen());
     if (polls) {
       poller_ = m;
     } else {
@@ -82,6 +82,10 @@ void Sched::stopM(M* m) {
       idle_ms_ = m;
     }
     dead = isDead();
+    if (!polls && poller_ != nullptr && poller_naps_.loadRelaxed() != 0 &&
+        wake_.idle() == static_cast<int32_t>(procs_)) {
+      unparkM(poller_, 2);  // the last one awake: from now on the poller sleeps in the set
+    }
   }
   if (dead && config_.hooks.deadlock != nullptr) config_.hooks.deadlock(*this);
   if (polls) pollTimers(m);

@@ -273,7 +273,7 @@ int sendTo(Thread& t, int signal, siginfo_t* info) {
 void wakeCancelled(Thread& t) {
   sched::G* g = t.g;
   if ((t.state.loadAcquire() & (Thread::kEnded | Thread::kGone)) != 0 || g == nullptr) return;
-  if (glibc::cancelPending(t.block->fs_base)) rt.sched.nudgeParked(g);
+  if (glibc::cancelPending(t.block->fs_base)) rt.sched.poke(g);
 }
 
 int suspendWith(const sigset_t* mask) {

@@ -8,6 +8,7 @@
 #include "core/os/message.h"
 #include "core/os/peek.h"
 #include "shims/glibc/facts.h"
+#include "shims/io/fd_wait.h"
 #include "shims/sync/sync.h"
 #include "shims/threads/deadlock.h"
 #include "shims/threads/life.h"
@@ -99,6 +100,7 @@ void forkChildThreads() {
   resetLife();
   forkChildSignals();
   forkChildDeadlock();
+  forkChildIo();
   Thread& t = graft_thread;
   glibc::resetAfterFork(t.ours() ? t.block : nullptr);
   if (!t.ours()) return;

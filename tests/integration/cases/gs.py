@@ -65,6 +65,26 @@ def signals(context):
     thrice(context, [context.program("gs_signals.c")])
 
 
+def blocking(what):
+    """Reading, writing, waiting for connections: the same bytes, errors and times as natively, and
+    on one P as well."""
+    def run(context):
+        command = [context.program("gs_io.c"), what]
+        native = context.native(command)
+        check(native.status == 0, f"natively: {native.text()}")
+        for more in ({}, {"GOMAXPROCS": "1"}):
+            graft = context.graft(command, {**MN, **more})
+            agree(native, graft)
+            gs(graft)
+        context.same(command)  # on kernel threads the exports are glibc's
+    CASES.add(f"gs.io-{what}", run)
+
+
+for done in ("streams", "interrupted", "timed", "replaced", "cancelled", "processes", "close-all",
+             "servers"):
+    blocking(done)
+
+
 @CASES("gs.torture")
 def torture(context):
     """Turns, allocations, short threads, forks, a fast timer and signals to threads, all at once."""

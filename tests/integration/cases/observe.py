@@ -97,13 +97,13 @@ def stacks(context):
     wanted = {"mutex": ("pthread_mutex_lock", "wait_for_mutex"),
               "cond": ("pthread_cond_wait", "wait_for_cond"),
               "sem": ("sem_wait", "wait_for_sem"), "sleep": ("nanosleep", "sleep_long"),
-              "pipe": ("syscall", "read_pipe"), "compute": ("running", "compute")}
+              "pipe": ("read", "read_pipe"), "compute": ("running", "compute")}
     for name, (reason, function) in wanted.items():
         check(name in by_name, f"{name} is missing\n{run.stdout}")
         head, functions = by_name[name]
         check(head.startswith(reason + ","), f"{name}: {head}\n{run.stdout}")
         check(functions[-2:] == [function, "f"], f"{name}: {functions}\n{run.stdout}")
-        if reason not in ("syscall", "running"):
+        if reason != "running":
             check(functions[0] == reason, f"{name}: {functions}")
             check(re.search(r", (\d+\.\d+ s|\d+ minutes),", head), f"{name}: for how long? {head}")
     check("main" in gs[0][1], f"main thread: {gs[0]}")

@@ -1,0 +1,190 @@
+// A G's wait for a descriptor: what is asked of the descriptor first, the list of waiters, and what
+// ends a wait; see fd_wait.h. In user code of a G, no lock held over a wait.
+#include "shims/io/fd_wait.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <new>
+
+#include "core/os/sys.h"
+
+namespace graft::shims {
+namespace {
+
+constexpr size_t kGroups = 64;
+constexpr long kHighFd = 512;
+constexpr long kSecond = 1'000'000'000;
+
+struct alignas(64) Group {
+  os::Mutex mu;
+  FdWait* head = nullptr;
+};
+constinit Group groups[kGroups]{};
+
+Group& groupOf(int fd) { return groups[static_cast<unsigned>(fd) % kGroups]; }
+
+}  // namespace
+
+FdWait::FdWait(sched::Sched& s, int fd, Direction direction, Kind kind)
+    : s_(s), slot_(s.net().slot(fd)), fd_(fd), number_(fd), direction_(direction), kind_(kind) {}
+
+FdWait::~FdWait() {
+  if (begun_) delist();
+}
+
+void FdWait::setDeadline(const timespec& at) {
+  deadline_ = at;
+  has_deadline_ = true;
+}
+
+// The socket's own time limit. False: none.
+bool FdWait::readTimeout() {
+  timeval limit{};
+  socklen_t n = sizeof limit;
+  int option = direction_ == sched::Netpoll::kWrite ? SO_SNDTIMEO : SO_RCVTIMEO;
+  long got = os::sys(SYS_getsockopt, fd(), SOL_SOCKET, option, os::arg(&limit), os::arg(&n));
+  if (os::failed(got) || (limit.tv_sec == 0 && limit.tv_usec == 0)) return false;
+  timespec now{};
+  os::sys(SYS_clock_gettime, CLOCK_MONOTONIC, os::arg(&now));
+  long ns = now.tv_nsec + limit.tv_usec * 1000;
+  if (__builtin_add_overflow(now.tv_sec, limit.tv_sec + ns / kSecond, &now.tv_sec)) return false;
+  now.tv_nsec = ns % kSecond;
+  setDeadline(now);
+  return true;
+}
+
+void FdWait::enlist() {
+  Group& group = groupOf(number_);
+  os::Lock lock(group.mu);
+  prev_ = nullptr;
+  next_ = group.head;
+  if (next_ != nullptr) next_->prev_ = this;
+  group.head = this;
+}
+
+void FdWait::delist() {
+  Group& group = groupOf(number_);
+  int own;
+  bool last;
+  {
+    os::Lock lock(group.mu);
+    (prev_ != nullptr ? prev_->next_ : group.head) = next_;
+    if (next_ != nullptr) next_->prev_ = prev_;
+    own = fd();
+    last = own != number_;
+    for (FdWait* w = group.head; last && w != nullptr; w = w->next_) last = w->fd() != own;
+  }
+  begun_ = false;
+  if (last) os::sys(SYS_close, own);
+}
+
+// Once per call: what a wait needs to know.
+FdWait::Then FdWait::begin() {
+  if (slot_ == nullptr || sched::currentG()->handlers != 0) return Then::kBlock;
+  if (kind_ != Kind::kPoll) {
+    known_ = fd() > 2 && (slot_->facts.loadRelaxed() & fact::kWaits) != 0;
+    if (!known_ && !mayWait()) return Then::kGiveUp;
+    bool limited = (slot_->facts.loadRelaxed() & fact::kLimited) != 0;
+    if (limited && !has_deadline_) readTimeout();
+  }
+  enlist();
+  begun_ = true;
+  return Then::kLookAgain;
+}
+
+// Asks the descriptor itself whether a call may wait, and whether not for ever. The answer is kept
+// with the number, and holds while that is the same file (arm() says so) and nobody changes it
+// (fdChanges): but for what another process does to a file that it shares, and such are the first
+// three.
+bool FdWait::mayWait() {
+  long flags = os::sys(SYS_fcntl, fd(), F_GETFL);
+  if (os::failed(flags) || (flags & O_NONBLOCK) != 0) {
+    error_ = os::failed(flags) ? static_cast<int>(-flags) : EAGAIN;
+    return false;
+  }
+  uint32_t facts = slot_->facts.loadRelaxed() & ~(fact::kWaits | fact::kLimited);
+  facts |= fact::kWaits;
+  if (kind_ == Kind::kSocketTransfer && (limitOf(SO_RCVTIMEO) || limitOf(SO_SNDTIMEO)))
+    facts |= fact::kLimited;
+  slot_->facts.storeRelaxed(facts);
+  return true;
+}
+
+bool FdWait::limitOf(int option) const {
+  timeval limit{};
+  socklen_t n = sizeof limit;
+  long got = os::sys(SYS_getsockopt, fd(), SOL_SOCKET, option, os::arg(&limit), os::arg(&n));
+  return !os::failed(got) && (limit.tv_sec != 0 || limit.tv_usec != 0);
+}
+
+FdWait::Then FdWait::wait() {
+  if (!begun_) {
+    Then then = begin();
+    if (then != Then::kLookAgain) return then;
+  }
+  sched::G* g = sched::currentG();
+  uint32_t handled = g->handled, interrupting = g->interrupting;
+  s_.netWaitBegins();
+  int armed = s_.net().arm(fd(), number_);
+  if (armed == 0 && known_) {  // it was known of another file
+    known_ = false;
+    if (!mayWait()) {
+      s_.net().disarm(fd());
+      s_.netWaitEnds();
+      return Then::kGiveUp;
+    }
+    if ((slot_->facts.loadRelaxed() & fact::kLimited) != 0 && !has_deadline_) readTimeout();
+  }
+  WaitResult r = WaitResult::kWoken;
+  if (armed >= 0) {
+    Deadline until;
+    if (has_deadline_) until = {&deadline_, CLOCK_MONOTONIC};
+    r = Waits(s_).wait(slot_->moved[direction_], seen_, until);
+  }
+  s_.netWaitEnds();
+  if (armed < 0) return Then::kBlock;
+  if (r == WaitResult::kTimedOut) {
+    error_ = EAGAIN;
+    return Then::kGiveUp;
+  }
+  if (r != WaitResult::kInterrupted) return Then::kLookAgain;
+  if (fd() == number_) {
+    delist();  // nothing of this frame may be known to others when it is unwound
+    pthread_testcancel();
+  }
+  bool always = kind_ == Kind::kPoll || has_deadline_;
+  bool ended = always ? g->handled != handled : g->interrupting != interrupting;
+  if (!ended) return Then::kLookAgain;
+  error_ = EINTR;
+  return Then::kGiveUp;
+}
+
+void fdCloses(sched::Sched& s, int fd) {
+  if (fd < 0) return;
+  if (sched::Netpoll::Slot* slot = s.net().slot(fd)) slot->facts.storeRelaxed(0);
+  Group& group = groupOf(fd);
+  os::Lock lock(group.mu);
+  long own = -1;
+  for (FdWait* w = group.head; w != nullptr; w = w->next_) {
+    if (w->fd() != fd || w->number_ != fd) continue;
+    if (own < 0) own = os::sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, kHighFd);
+    if (os::failed(own)) return;  // no number is left: they find the old one closed
+    w->fd_.storeRelaxed(static_cast<int>(own));
+  }
+}
+
+void fdChanges(sched::Sched& s, int fd) {
+  sched::Netpoll::Slot* slot = fd >= 0 ? s.net().slot(fd) : nullptr;
+  if (slot != nullptr) slot->facts.storeRelaxed(slot->facts.loadRelaxed() & fact::kKind);
+}
+
+void forkChildIo() {
+  for (Group& group : groups) new (&group) Group();
+}
+
+}  // namespace graft::shims

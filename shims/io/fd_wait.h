@@ -1,0 +1,72 @@
+// A G that waits for a descriptor. Natively a thread in a system call holds on to the open file:
+// another may close the number, even open something else under it, and the call goes on with what
+// it began with. A parked G is in no system call, so it is on a list, and whoever closes or
+// replaces a number on which somebody waits (fdCloses) first gives the waiters a number of their
+// own for the same file.
+//
+// In user code of a G. Locks: one per group of numbers, a leaf.
+#pragma once
+
+#include "shims/sync/waits.h"
+
+namespace graft::shims {
+
+// Netpoll::Slot::facts.
+namespace fact {
+inline constexpr uint32_t kKind = 3;  // io.cc's: how it is tried
+inline constexpr uint32_t kWaits = 4;  // no O_NONBLOCK
+inline constexpr uint32_t kLimited = 8;  // SO_RCVTIMEO or SO_SNDTIMEO is set
+}  // namespace fact
+
+class FdWait {
+ public:
+  using Direction = sched::Netpoll::Direction;
+  // A transfer minds O_NONBLOCK, the socket's own time limit, and SA_RESTART; a poll does not.
+  enum class Kind : uint8_t { kTransfer, kSocketTransfer, kPoll };
+  FdWait(sched::Sched& s, int fd, Direction direction, Kind kind);
+  ~FdWait();
+  FdWait(const FdWait&) = delete;
+  FdWait& operator=(const FdWait&) = delete;
+
+  int fd() const { return fd_.loadRelaxed(); }
+  void setDeadline(const timespec& at);  // CLOCK_MONOTONIC
+  // Before each look at the descriptor.
+  void look() { seen_ = slot_ != nullptr ? slot_->moved[direction_].loadAcquire() : 0; }
+
+  enum class Then { kLookAgain, kGiveUp, kBlock };
+  // After a look that found nothing. kGiveUp: `error` says why. kBlock: make the call as it is, it
+  // may sleep in the kernel.
+  Then wait();
+  int error() const { return error_; }
+
+ private:
+  friend void fdCloses(sched::Sched& s, int fd);
+  Then begin();
+  void enlist();
+  void delist();
+  bool mayWait();
+  bool limitOf(int option) const;
+  bool readTimeout();
+
+  sched::Sched& s_;
+  sched::Netpoll::Slot* slot_;
+  base::Atomic<int> fd_;  // of the file that the call began with
+  const int number_;  // which the program gave
+  const Direction direction_;
+  const Kind kind_;
+  bool begun_ = false, has_deadline_ = false, known_ = false;
+  int error_ = 0;
+  uint32_t seen_ = 0;
+  timespec deadline_{};
+  FdWait* next_ = nullptr;
+  FdWait* prev_ = nullptr;
+};
+
+// fd is about to be closed or replaced.
+void fdCloses(sched::Sched& s, int fd);
+// Its O_NONBLOCK or time limits are about to change, or have.
+void fdChanges(sched::Sched& s, int fd);
+// In the child of fork: nobody waits.
+void forkChildIo();
+
+}  // namespace graft::shims

@@ -1,0 +1,404 @@
+// See io.h. Which way a descriptor is tried is remembered per number, as a hint that its answers
+// correct: ENOTSOCK, EOPNOTSUPP. One hint could do harm, for RWF_NOWAIT cuts a read of a regular
+// file short where its pages are not in memory: a short read is only believed after a look at what
+// the descriptor is.
+#include "shims/io/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "core/runtime/runtime.h"
+#include "shims/io/fd_wait.h"
+#include "shims/threads/real.h"
+#include "shims/threads/threads.h"
+
+namespace graft::shims::io {
+namespace {
+
+using runtime::rt;
+using sched::Netpoll;
+using Kind = FdWait::Kind;
+
+constexpr uint32_t kUnknown = 0, kSocket = 1, kNoWait = 2, kDirect = 3;
+constexpr long kMustBlock = -4096;  // no errno
+constexpr unsigned long kRwfNoWait = 8;  // RWF_NOWAIT
+
+const RealThreads& real() { return realThreads(); }
+
+template <class T>
+T result(long got) {
+  if (!os::failed(got)) return static_cast<T>(got);
+  errno = static_cast<int>(-got);
+  return static_cast<T>(-1);
+}
+
+uint32_t kindOf(int fd) {
+  Netpoll::Slot* slot = rt.sched.net().slot(fd);
+  if (slot == nullptr) return kDirect;
+  uint32_t kind = slot->facts.loadRelaxed() & fact::kKind;
+  if (kind != kUnknown) return kind;
+  struct stat st;
+  if (os::failed(os::sys(SYS_fstat, fd, os::arg(&st)))) return kDirect;
+  switch (st.st_mode & S_IFMT) {
+    case S_IFSOCK: kind = kSocket; break;
+    case S_IFIFO:
+    case 0: kind = kNoWait; break;  // eventfd, timerfd and their like
+    default: kind = kDirect;
+  }
+  slot->facts.storeRelaxed(kind);
+  return kind;
+}
+
+void setKind(int fd, uint32_t kind) {
+  if (Netpoll::Slot* slot = rt.sched.net().slot(fd)) slot->facts.storeRelaxed(kind);
+}
+
+bool inVforkChild() { return onG() && sched::currentG()->vforked != 0; }
+bool mayPark() { return onG() && sched::currentG()->vforked == 0; }
+
+bool isRegular(int fd) {
+  struct stat st;
+  return !os::failed(os::sys(SYS_fstat, fd, os::arg(&st))) && S_ISREG(st.st_mode);
+}
+
+// look(fd) is a call that does not wait; asked again whenever it may have changed its answer.
+template <class Look>
+long untilAble(int fd, FdWait::Direction direction, Kind kind, Look look) {
+  pthread_testcancel();
+  FdWait wait(rt.sched, fd, direction, kind);
+  for (;;) {
+    wait.look();
+    long got = look(wait.fd());
+    if (got != -EAGAIN) return got;
+    switch (wait.wait()) {
+      case FdWait::Then::kLookAgain: break;
+      case FdWait::Then::kGiveUp: return -wait.error();
+      case FdWait::Then::kBlock: return kMustBlock;
+    }
+  }
+}
+
+size_t total(const iovec* v, size_t count) {
+  size_t n = 0;
+  for (size_t i = 0; i < count; i++) n += v[i].iov_len;
+  return n;
+}
+
+// Sends piece by piece until n bytes are gone, as a call that waits does; send(fd, done) sends some
+// of what is left after `done` bytes.
+template <class Send>
+long sendAll(int fd, Kind kind, size_t n, Send send) {
+  size_t done = 0;
+  long got = untilAble(fd, Netpoll::kWrite, kind, [&](int at) -> long {
+    for (;;) {
+      long sent = send(at, done);
+      if (os::failed(sent)) return sent;
+      done += static_cast<size_t>(sent);
+      if (done >= n || sent == 0) return static_cast<long>(done);
+    }
+  });
+  bool stopped = os::failed(got) || got == kMustBlock;
+  return done != 0 && stopped ? static_cast<long>(done) : got;
+}
+
+// The part of v that begins after `done` bytes: whole pieces follow the first, cut one.
+struct Rest {
+  iovec first;
+  size_t index;
+};
+Rest restOf(const iovec* v, size_t count, size_t done) {
+  size_t i = 0;
+  while (i < count && done >= v[i].iov_len) done -= v[i++].iov_len;
+  if (i == count) return {{nullptr, 0}, count};
+  return {{static_cast<char*>(v[i].iov_base) + done, v[i].iov_len - done}, i};
+}
+
+bool waits(int flags) { return (flags & (MSG_DONTWAIT | MSG_WAITALL | MSG_ERRQUEUE)) == 0; }
+
+long doRecvMsg(int fd, msghdr* m, int flags) {
+  return untilAble(fd, Netpoll::kRead, Kind::kSocketTransfer, [&](int at) {
+    return os::sys(SYS_recvmsg, at, os::arg(m), flags | MSG_DONTWAIT);
+  });
+}
+
+long doRecvFrom(int fd, void* buf, size_t n, int flags, sockaddr* from, socklen_t* len) {
+  return untilAble(fd, Netpoll::kRead, Kind::kSocketTransfer, [&](int at) {
+    return os::sys(SYS_recvfrom, at, os::arg(buf), static_cast<long>(n), flags | MSG_DONTWAIT,
+                   os::arg(from), os::arg(len));
+  });
+}
+
+// A datagram goes at once or not at all, so `done` is 0 whenever it is asked.
+long doSendTo(int fd, const void* buf, size_t n, int flags, const sockaddr* to, socklen_t len) {
+  return sendAll(fd, Kind::kSocketTransfer, n, [&](int at, size_t done) {
+    return os::sys(SYS_sendto, at, os::arg(static_cast<const char*>(buf) + done),
+                   static_cast<long>(n - done), flags | MSG_DONTWAIT, os::arg(to), len);
+  });
+}
+
+// Control data and the address go with the first piece.
+long doSendMsg(int fd, const msghdr* m, int flags) {
+  size_t n = total(m->msg_iov, m->msg_iovlen);
+  return sendAll(fd, Kind::kSocketTransfer, n, [&](int at, size_t done) {
+    if (done == 0) return os::sys(SYS_sendmsg, at, os::arg(m), flags | MSG_DONTWAIT);
+    Rest rest = restOf(m->msg_iov, m->msg_iovlen, done);
+    return os::sys(SYS_sendto, at, os::arg(rest.first.iov_base),
+                   static_cast<long>(rest.first.iov_len), flags | MSG_DONTWAIT, 0, 0);
+  });
+}
+
+long tryRead(int fd, const iovec* v, int count) {
+  return untilAble(fd, Netpoll::kRead, Kind::kTransfer, [&](int at) {
+    // The offset -1 is the file's own.
+    return os::sys(SYS_preadv2, at, os::arg(v), count, -1, -1, kRwfNoWait);
+  });
+}
+
+long tryWrite(int fd, const iovec* v, int count) {
+  size_t n = total(v, static_cast<size_t>(count));
+  return sendAll(fd, Kind::kTransfer, n, [&](int at, size_t done) {
+    if (done == 0) return os::sys(SYS_pwritev2, at, os::arg(v), count, -1, -1, kRwfNoWait);
+    Rest rest = restOf(v, static_cast<size_t>(count), done);
+    return os::sys(SYS_pwritev2, at, os::arg(&rest.first), 1, -1, -1, kRwfNoWait);
+  });
+}
+
+ssize_t directRead(int fd, const iovec* v, int count) {
+  return count == 1 ? real().read(fd, v->iov_base, v->iov_len) : real().readv(fd, v, count);
+}
+ssize_t directWrite(int fd, const iovec* v, int count) {
+  return count == 1 ? real().write(fd, v->iov_base, v->iov_len) : real().writev(fd, v, count);
+}
+
+// The program's array stays where it is: `one` is for the calls with a single buffer.
+ssize_t readAny(int fd, const iovec* v, int count) {
+  if (!mayPark() || count < 1 || total(v, static_cast<size_t>(count)) == 0)
+    return directRead(fd, v, count);
+  uint32_t kind = kindOf(fd);
+  if (kind == kSocket) {
+    long got;
+    if (count == 1) {
+      got = doRecvFrom(fd, v->iov_base, v->iov_len, 0, nullptr, nullptr);
+    } else {
+      msghdr m{};
+      m.msg_iov = const_cast<iovec*>(v);
+      m.msg_iovlen = static_cast<size_t>(count);
+      got = doRecvMsg(fd, &m, 0);
+    }
+    if (got == -ENOTSOCK) {
+      setKind(fd, kUnknown);
+      kind = kindOf(fd);
+    } else if (got != kMustBlock) {
+      return result<ssize_t>(got);
+    }
+  }
+  if (kind == kNoWait) {
+    long got = tryRead(fd, v, count);
+    if (got == -EOPNOTSUPP) {
+      setKind(fd, kDirect);
+    } else if (got != kMustBlock) {
+      bool cut = got > 0 && static_cast<size_t>(got) < total(v, static_cast<size_t>(count));
+      if (!cut || !isRegular(fd)) return result<ssize_t>(got);
+      setKind(fd, kDirect);
+      Rest rest = restOf(v, static_cast<size_t>(count), static_cast<size_t>(got));
+      ssize_t more = real().read(fd, rest.first.iov_base, rest.first.iov_len);
+      return more > 0 ? got + more : got;
+    }
+  }
+  return directRead(fd, v, count);
+}
+
+ssize_t writeAny(int fd, const iovec* v, int count) {
+  if (!mayPark() || count < 1 || total(v, static_cast<size_t>(count)) == 0)
+    return directWrite(fd, v, count);
+  uint32_t kind = kindOf(fd);
+  if (kind == kSocket) {
+    long got;
+    if (count == 1) {
+      got = doSendTo(fd, v->iov_base, v->iov_len, 0, nullptr, 0);
+    } else {
+      msghdr m{};
+      m.msg_iov = const_cast<iovec*>(v);
+      m.msg_iovlen = static_cast<size_t>(count);
+      got = doSendMsg(fd, &m, 0);
+    }
+    if (got == -ENOTSOCK) {
+      setKind(fd, kUnknown);
+      kind = kindOf(fd);
+    } else if (got != kMustBlock) {
+      return result<ssize_t>(got);
+    }
+  }
+  if (kind == kNoWait) {
+    long got = tryWrite(fd, v, count);
+    if (got == -EOPNOTSUPP) {
+      setKind(fd, kDirect);
+    } else if (got != kMustBlock) {
+      return result<ssize_t>(got);
+    }
+  }
+  return directWrite(fd, v, count);
+}
+
+timespec after(int ms) {
+  timespec t{};
+  os::sys(SYS_clock_gettime, CLOCK_MONOTONIC, os::arg(&t));
+  t.tv_sec += ms / 1000;
+  t.tv_nsec += long{ms % 1000} * 1'000'000;
+  if (t.tv_nsec >= 1'000'000'000) t = {t.tv_sec + 1, t.tv_nsec - 1'000'000'000};
+  return t;
+}
+
+// look() as of a call that returns 0 when its time is up.
+template <class Look>
+long untilReady(int fd, FdWait::Direction direction, int timeout_ms, Look look) {
+  pthread_testcancel();
+  FdWait wait(rt.sched, fd, direction, Kind::kPoll);
+  if (timeout_ms > 0) wait.setDeadline(after(timeout_ms));
+  for (;;) {
+    wait.look();
+    long got = look();
+    if (got != 0 || timeout_ms == 0) return got;
+    switch (wait.wait()) {
+      case FdWait::Then::kLookAgain: break;
+      case FdWait::Then::kGiveUp: return wait.error() == EAGAIN ? 0 : -wait.error();
+      case FdWait::Then::kBlock: return kMustBlock;
+    }
+  }
+}
+
+}  // namespace
+
+ssize_t read(int fd, void* buf, size_t n) {
+  iovec one{buf, n};
+  return readAny(fd, &one, 1);
+}
+ssize_t readv(int fd, const iovec* v, int count) { return readAny(fd, v, count); }
+ssize_t write(int fd, const void* buf, size_t n) {
+  iovec one{const_cast<void*>(buf), n};
+  return writeAny(fd, &one, 1);
+}
+ssize_t writev(int fd, const iovec* v, int count) { return writeAny(fd, v, count); }
+
+ssize_t recv(int fd, void* buf, size_t n, int flags) {
+  return io::recvfrom(fd, buf, n, flags, nullptr, nullptr);
+}
+
+ssize_t recvfrom(int fd, void* buf, size_t n, int flags, sockaddr* from, socklen_t* len) {
+  if (mayPark() && waits(flags)) {
+    long got = doRecvFrom(fd, buf, n, flags, from, len);
+    if (got != kMustBlock) return result<ssize_t>(got);
+  }
+  return real().recvfrom(fd, buf, n, flags, from, len);
+}
+
+ssize_t recvmsg(int fd, msghdr* m, int flags) {
+  if (mayPark() && waits(flags)) {
+    long got = doRecvMsg(fd, m, flags);
+    if (got != kMustBlock) return result<ssize_t>(got);
+  }
+  return real().recvmsg(fd, m, flags);
+}
+
+ssize_t send(int fd, const void* buf, size_t n, int flags) {
+  return io::sendto(fd, buf, n, flags, nullptr, 0);
+}
+
+ssize_t sendto(int fd, const void* buf, size_t n, int flags, const sockaddr* to, socklen_t len) {
+  if (mayPark() && waits(flags)) {
+    long got = doSendTo(fd, buf, n, flags, to, len);
+    if (got != kMustBlock) return result<ssize_t>(got);
+  }
+  return real().sendto(fd, buf, n, flags, to, len);
+}
+
+ssize_t sendmsg(int fd, const msghdr* m, int flags) {
+  if (mayPark() && waits(flags)) {
+    long got = doSendMsg(fd, m, flags);
+    if (got != kMustBlock) return result<ssize_t>(got);
+  }
+  return real().sendmsg(fd, m, flags);
+}
+
+int accept(int fd, sockaddr* from, socklen_t* len) { return io::accept4(fd, from, len, 0); }
+
+// There is no call that tries: a connection that somebody else takes between the look and the call
+// makes the M sleep.
+int accept4(int fd, sockaddr* from, socklen_t* len, int flags) {
+  if (mayPark()) {
+    long able = untilAble(fd, Netpoll::kRead, Kind::kSocketTransfer, [](int at) -> long {
+      pollfd p{at, POLLIN, 0};
+      long got = os::sys(SYS_poll, os::arg(&p), 1, 0);
+      return got == 0 ? -EAGAIN : got;
+    });
+    if (os::failed(able) && able != kMustBlock) return result<int>(able);
+  }
+  return real().accept4(fd, from, len, flags);
+}
+
+int poll(pollfd* fds, nfds_t n, int timeout_ms) {
+  if (!mayPark() || n != 1 || timeout_ms == 0 || fds->fd < 0)
+    return real().poll(fds, n, timeout_ms);
+  long got = untilReady(fds->fd, Netpoll::kAny, timeout_ms,
+                        [&] { return os::sys(SYS_poll, os::arg(fds), 1, 0); });
+  return got == kMustBlock ? real().poll(fds, n, timeout_ms) : result<int>(got);
+}
+
+int epoll_wait(int set, epoll_event* events, int most, int timeout_ms) {
+  if (!mayPark() || timeout_ms == 0) return real().epoll_wait(set, events, most, timeout_ms);
+  long got = untilReady(set, Netpoll::kRead, timeout_ms,
+                        [&] { return os::sys(SYS_epoll_wait, set, os::arg(events), most, 0); });
+  return got == kMustBlock ? real().epoll_wait(set, events, most, timeout_ms) : result<int>(got);
+}
+
+int epoll_pwait(int set, epoll_event* events, int most, int timeout_ms, const sigset_t* mask) {
+  if (mask == nullptr) return io::epoll_wait(set, events, most, timeout_ms);
+  return real().epoll_pwait(set, events, most, timeout_ms, mask);
+}
+
+int close(int fd) {
+  if (rt.sched.on() && !inVforkChild()) {
+    if (rt.sched.net().owns(fd)) return result<int>(-EBADF);
+    fdCloses(rt.sched, fd);
+  }
+  return real().close(fd);
+}
+
+int dup2(int fd, int number) {
+  if (rt.sched.on() && !inVforkChild() && fd != number) {
+    if (rt.sched.net().owns(number)) return result<int>(-EBUSY);
+    fdCloses(rt.sched, number);
+  }
+  return real().dup2(fd, number);
+}
+
+int dup3(int fd, int number, int flags) {
+  if (rt.sched.on() && !inVforkChild() && fd != number) {
+    if (rt.sched.net().owns(number)) return result<int>(-EBUSY);
+    fdCloses(rt.sched, number);
+  }
+  return real().dup3(fd, number, flags);
+}
+
+int fcntl(int fd, int command, long argument) {
+  int got = real().fcntl(fd, command, argument);
+  if (command == F_SETFL && rt.sched.on()) fdChanges(rt.sched, fd);
+  return got;
+}
+
+int ioctl(int fd, unsigned long request, long argument) {
+  int got = real().ioctl(fd, request, argument);
+  if (request == FIONBIO && rt.sched.on()) fdChanges(rt.sched, fd);
+  return got;
+}
+
+int setsockopt(int fd, int level, int option, const void* value, socklen_t n) {
+  int got = real().setsockopt(fd, level, option, value, n);
+  if (level == SOL_SOCKET && rt.sched.on()) fdChanges(rt.sched, fd);
+  return got;
+}
+
+}  // namespace graft::shims::io
