@@ -62,12 +62,12 @@ uint16_t siteHash(const void* caller) {
 }
 
 // Memory is short: what this thread has cached, and what lies half used, may make the difference.
-bool relieve() {
+bool relieve(heap::Heap::Trim how = heap::Heap::Trim::kAll) {
   rt.withCache([](heap::MCache& c) -> void* {
     rt.heap.drain(c);
     return nullptr;
   });
-  rt.heap.trim();
+  rt.heap.trim(how);
   return true;
 }
 
@@ -277,7 +277,7 @@ size_t usableSizeSlow(const void* p) {
 int trimAny(size_t) {
   if (!rt.on()) return 0;
   uint64_t before = rt.heap.mheap.stats().purged_pages;
-  relieve();
+  relieve(heap::Heap::Trim::kOften);
   return rt.heap.mheap.stats().purged_pages != before ? 1 : 0;
 }
 

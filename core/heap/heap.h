@@ -142,7 +142,10 @@ class Heap {
 
   // ---- memory back to the system
   void tick();  // now and then on slow paths
-  size_t trim();
+  // kOften: for programs that trim all the time. Looking at every span takes time in proportion to
+  // the heap, and at most a twentieth of theirs goes into it; what lies dirty goes back each time.
+  enum class Trim : uint8_t { kAll, kOften };
+  size_t trim(Trim how = Trim::kAll);
   size_t purgePartial();
   // True when so much freed memory waits to be returned that a scavenger's thread is worth it.
   // Little is enough once the process has lived for a second: it is no command that soon ends.
@@ -249,6 +252,7 @@ class Heap {
   base::Atomic<uint64_t> flushed_{0};  // bytes given back to spans since the last partial round
   base::Atomic<uint64_t> last_tick_{0};
   base::Atomic<uint64_t> last_reap_{0};
+  base::Atomic<uint64_t> next_walk_ns_{0};  // trim() may look at all spans again
   base::Atomic<uint32_t> sites_{0};
   Addr site_base_ = 0;
   int64_t decay_ms_ = 0;  // setDecay()

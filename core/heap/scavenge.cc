@@ -110,18 +110,25 @@ bool Heap::returnMemory(uint64_t now_ms, bool partial) {
   return purgeCold() != 0 || more || flushed != 0;
 }
 
-size_t Heap::trim() {
-  reapCaches(os::nowMs(), 0);
-  for (size_t i = 1; i < kNumClasses; i++) {
-    MCentral& m = central[i];
-    os::Lock lock(m.mu);
-    for (SpanId id = m.head; id != 0;) {
-      Span* s = space.span(id);
-      id = s->next;
-      releaseIfEmpty(s, m, false);
+size_t Heap::trim(Trim how) {
+  constexpr uint64_t kShare = 20;
+  uint64_t begin = os::nowNs();
+  size_t pages = 0;
+  if (how == Trim::kAll || begin >= next_walk_ns_.loadRelaxed()) {
+    reapCaches(begin / 1'000'000, 0);
+    for (size_t i = 1; i < kNumClasses; i++) {
+      MCentral& m = central[i];
+      os::Lock lock(m.mu);
+      for (SpanId id = m.head; id != 0;) {
+        Span* s = space.span(id);
+        id = s->next;
+        releaseIfEmpty(s, m, false);
+      }
     }
+    pages = purgePartial();
+    uint64_t end = os::nowNs();
+    next_walk_ns_.storeRelaxed(end + (end - begin) * kShare);
   }
-  size_t pages = purgePartial();
   return pages + mheap.scavenge(static_cast<uint32_t>(os::nowMs()), 0, ~size_t{0});
 }
 

@@ -191,5 +191,29 @@ TEST(Trim, GivesEverythingThatIsFreeBack) {
   EXPECT_EQ(heap.pagesAddUp(), "");
 }
 
+// A program that trims all the time spends a small part of it looking at spans; dirty pages go back
+// each time, and so does everything when memory is short.
+TEST(Scavenge, TrimmingOftenLooksAtSpansNowAndThen) {
+  TestHeap heap;
+  Client client(*heap);
+  std::vector<void*> keep;
+  for (int i = 0; i < 200'000; i++) keep.push_back(client.alloc(500));
+  auto freeMost = [&](size_t from) {
+    for (size_t i = from; i < from + 50'000; i++) {
+      if (i % 100 != 0) client.free(keep[i]);
+    }
+    client.drain();
+  };
+  freeMost(0);
+  EXPECT_GT(heap->trim(Heap::Trim::kOften), 1000u) << "the first time";
+  freeMost(50'000);
+  EXPECT_EQ(heap->trim(Heap::Trim::kOften), 0u) << "at once again";
+  void* large = client.alloc(1_MiB);
+  client.free(large);
+  EXPECT_GE(heap->trim(Heap::Trim::kOften), 1_MiB >> kPageShift);
+  EXPECT_GT(heap->trim(), 1000u) << "memory is short";
+  EXPECT_EQ(heap.broken(), "");
+}
+
 }  // namespace
 }  // namespace graft::heap
