@@ -107,7 +107,7 @@ GRAFT_EXPORT int pthread_sigqueue(pthread_t t, int signal, const sigval value) {
 }
 
 // libc marks the thread; its signal goes to a thread id that the kernel does not know, so ours
-// follows.
+// follows. The main thread's id is known to the kernel, but its G may be on another thread.
 GRAFT_EXPORT int pthread_cancel(pthread_t t) {
   constexpr int kCancel = 32;  // libc's SIGCANCEL
   Thread& r = threadOf(t);
@@ -116,7 +116,7 @@ GRAFT_EXPORT int pthread_cancel(pthread_t t) {
   if (other && (r.state.loadAcquire() & Thread::kGone) != 0) return ESRCH;
   int error = realThreads().pthread_cancel(t);
   if (!other || (error != 0 && error != ESRCH)) return error;
-  if (error == ESRCH) {  // it may be cancelled anywhere
+  if (error == ESRCH || shims::cancelsAnywhere(r)) {
     siginfo_t info = fromSelf(kCancel, SI_TKILL);
     shims::sendTo(r, kCancel, &info);
   } else {

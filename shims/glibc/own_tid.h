@@ -30,6 +30,12 @@ inline bool cancelAsked(uintptr_t tp) {
   auto* word = reinterpret_cast<const uint32_t*>(tp + static_cast<uintptr_t>(facts.cancelhandling));
   return (__atomic_load_n(word, __ATOMIC_RELAXED) & 12) != 0;
 }
+// Its cancellation is asynchronous, as during a call of libc's that may be cancelled.
+inline bool cancelsAnywhere(uintptr_t tp) {
+  if (facts.cancelhandling == 0) return false;
+  auto* word = reinterpret_cast<const uint32_t*>(tp + static_cast<uintptr_t>(facts.cancelhandling));
+  return (__atomic_load_n(word, __ATOMIC_RELAXED) & 3) == 2;
+}
 inline bool cancelPending(uintptr_t tp) {
   if (facts.cancelhandling == 0) return false;
   auto* word = reinterpret_cast<const uint32_t*>(tp + static_cast<uintptr_t>(facts.cancelhandling));

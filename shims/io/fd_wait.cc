@@ -34,7 +34,17 @@ FdWait::FdWait(sched::Sched& s, int fd, Direction direction, Kind kind)
     : s_(s), slot_(s.net().slot(fd)), fd_(fd), number_(fd), direction_(direction), kind_(kind) {}
 
 FdWait::~FdWait() {
-  if (begun_) delist();
+  if (begun_) {
+    _pthread_cleanup_pop(&on_cancel_, 0);
+    delist();
+  }
+}
+
+// libgraft has no landing pads: this is its destructor when the thread is cancelled.
+void FdWait::unwound(void* self) {
+  auto* w = static_cast<FdWait*>(self);
+  if (w->waiting_) w->s_.netWaitEnds();
+  w->delist();
 }
 
 void FdWait::setDeadline(const timespec& at) {
@@ -94,6 +104,7 @@ FdWait::Then FdWait::begin() {
   }
   enlist();
   begun_ = true;
+  _pthread_cleanup_push(&on_cancel_, unwound, this);
   return Then::kLookAgain;
 }
 
@@ -129,6 +140,7 @@ FdWait::Then FdWait::wait() {
   }
   sched::G* g = sched::currentG();
   uint32_t handled = g->handled, interrupting = g->interrupting;
+  waiting_ = true;
   s_.netWaitBegins();
   int armed = s_.net().arm(fd(), number_);
   if (armed == 0 && known_) {  // it was known of another file
@@ -136,6 +148,7 @@ FdWait::Then FdWait::wait() {
     if (!mayWait()) {
       s_.net().disarm(fd());
       s_.netWaitEnds();
+      waiting_ = false;
       return Then::kGiveUp;
     }
     if ((slot_->facts.loadRelaxed() & fact::kLimited) != 0 && !has_deadline_) readTimeout();
@@ -147,16 +160,14 @@ FdWait::Then FdWait::wait() {
     r = Waits(s_).wait(slot_->moved[direction_], seen_, until);
   }
   s_.netWaitEnds();
+  waiting_ = false;
   if (armed < 0) return Then::kBlock;
   if (r == WaitResult::kTimedOut) {
     error_ = EAGAIN;
     return Then::kGiveUp;
   }
   if (r != WaitResult::kInterrupted) return Then::kLookAgain;
-  if (fd() == number_) {
-    delist();  // nothing of this frame may be known to others when it is unwound
-    pthread_testcancel();
-  }
+  pthread_testcancel();
   bool always = kind_ == Kind::kPoll || has_deadline_;
   bool ended = always ? g->handled != handled : g->interrupting != interrupting;
   if (!ended) return Then::kLookAgain;

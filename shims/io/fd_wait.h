@@ -4,7 +4,8 @@
 // replaces a number on which somebody waits (fdCloses) first gives the waiters a number of their
 // own for the same file.
 //
-// In user code of a G. Locks: one per group of numbers, a leaf.
+// In user code of a G, and in a signal handler that ran there a cancellation may unwind it: a
+// cleanup handler takes it off the list. Locks: one per group of numbers, a leaf.
 #pragma once
 
 #include "shims/sync/waits.h"
@@ -44,6 +45,7 @@ class FdWait {
   Then begin();
   void enlist();
   void delist();
+  static void unwound(void* self);
   bool mayWait();
   bool limitOf(int option) const;
   bool readTimeout();
@@ -54,12 +56,13 @@ class FdWait {
   const int number_;  // which the program gave
   const Direction direction_;
   const Kind kind_;
-  bool begun_ = false, has_deadline_ = false, known_ = false;
+  bool begun_ = false, waiting_ = false, has_deadline_ = false, known_ = false;
   int error_ = 0;
   uint32_t seen_ = 0;
   timespec deadline_{};
   FdWait* next_ = nullptr;
   FdWait* prev_ = nullptr;
+  _pthread_cleanup_buffer on_cancel_{};
 };
 
 // fd is about to be closed or replaced.

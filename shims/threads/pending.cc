@@ -276,6 +276,8 @@ void wakeCancelled(Thread& t) {
   if (glibc::cancelPending(t.block->fs_base)) rt.sched.poke(g);
 }
 
+bool cancelsAnywhere(const Thread& t) { return glibc::cancelsAnywhere(t.block->fs_base); }
+
 int suspendWith(const sigset_t* mask) {
   sigset_t open = *mask;
   if (watchesSignals()) {

@@ -38,6 +38,8 @@ int setAltStack(const stack_t* want, stack_t* old);  // as sigaltstack
 int sendTo(Thread& t, int signal, siginfo_t* info);  // 0 or an error number
 // t was asked to end, at a cancellation point: it is woken if it waits at one.
 void wakeCancelled(Thread& t);
+// Its cancellation is asynchronous, as during a call of libc's that may be cancelled.
+bool cancelsAnywhere(const Thread& t);
 int suspendWith(const sigset_t* mask);  // as sigsuspend
 // Around a call of the kernel's that takes blocked signals of the calling thread.
 void inSigwait(bool now);
