@@ -73,12 +73,13 @@ gc::World World::forCollector() {
   w.start = [](void* self) { static_cast<World*>(self)->start(); };
   w.forEachStack = [](void* self, void (*f)(void*, const gc::StackInfo&), void* arg) {
     static_cast<World*>(self)->forEachThread([&](Thread& t) {
-      if (!t.gone) f(arg, {stackPointer(t.context), t.thread_pointer});
+      bool first = t.tid.loadRelaxed() == static_cast<uint32_t>(os::getpid());
+      if (!t.gone) f(arg, {stackPointer(t.context), first ? 0 : t.thread_pointer});
     });
     rt.sched.forEachStoppedG([&](const sched::StoppedG& g) {
       Addr low = reinterpret_cast<Addr>(g.stack.low);
       Addr sp = g.context != nullptr ? stackPointer(g.context) : reinterpret_cast<Addr>(g.sp);
-      f(arg, {sp, g.stack.fs, low, low + g.stack.size});
+      f(arg, {sp, 0, low, low + g.stack.size});
     });
   };
   w.forEachRegisters = [](void* self, void (*f)(void*, Addr, size_t), void* arg) {
