@@ -9,6 +9,7 @@
 #include "core/base/format.h"
 #include "core/os/clock.h"
 #include "core/os/mem.h"
+#include "core/runtime/restart.h"
 #include "core/runtime/runtime.h"
 
 namespace graft::runtime {
@@ -250,6 +251,13 @@ const char* World::whoDoesNot() {
 
 // --- The threads' side
 
+// On an M, in user code, after it was stopped: the frame is still its own.
+void World::afterStop(void* context) {
+  uint64_t all = ~uint64_t{0};
+  os::sys(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&all), 0, 8);
+  restartCall(context);
+}
+
 bool World::onSignal(void* context) {
   if (rt.sched.on() && rt.sched.onM()) {
     if (!rt.sched.stopping()) return false;
@@ -257,6 +265,7 @@ bool World::onSignal(void* context) {
       graft_inside.asked = 1;
     } else {
       rt.sched.onStopSignal(context);
+      if (!rt.sched.insideRuntime()) afterStop(context);
     }
     return true;
   }
@@ -269,6 +278,7 @@ bool World::onSignal(void* context) {
     return true;
   }
   standStill(*t, context, now);
+  restartCall(context);
   return true;
 }
 
