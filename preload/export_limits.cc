@@ -6,6 +6,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "core/runtime/collect.h"
 #include "core/runtime/runtime.h"
 
 #define GRAFT_EXPORT extern "C" [[gnu::visibility("default")]]
@@ -15,7 +16,9 @@ namespace {
 void beforeLimit(int resource, const rlimit64* limit) {
   using graft::runtime::rt;
   if (resource != RLIMIT_AS || limit == nullptr || limit->rlim_cur == RLIM64_INFINITY) return;
-  if (rt.on()) rt.heap.limitAddressSpace(limit->rlim_cur);
+  if (!rt.on()) return;
+  graft::runtime::Inside inside;
+  rt.heap.limitAddressSpace(limit->rlim_cur);
 }
 
 }  // namespace

@@ -36,7 +36,9 @@ Handler setSimple(int signal, Handler handler, int flags, bool masks_itself) {
 
 // As BSD: the handler stays, blocks its own signal, and system calls go on after it.
 Handler setBsd(int signal, Handler handler) {
-  if (!shims::watchesSignals()) return realThreads().signal(signal, handler);
+  if (!shims::watchesSignals() && !shims::isInUse(signal)) {
+    return realThreads().signal(signal, handler);
+  }
   bool valid = signal >= 1 && signal <= 64;
   bool ends = valid && (interrupts.loadRelaxed() & sched::signalBit(signal)) != 0;
   return setSimple(signal, handler, ends ? 0 : SA_RESTART, true);
@@ -60,7 +62,7 @@ GRAFT_EXPORT Handler signal(int signal, Handler handler) { return setBsd(signal,
 GRAFT_EXPORT Handler bsd_signal(int s, Handler handler) { return setBsd(s, handler); }
 GRAFT_EXPORT Handler ssignal(int s, Handler handler) { return setBsd(s, handler); }
 GRAFT_EXPORT Handler sysv_signal(int s, Handler handler) {
-  if (!shims::watchesSignals()) return realThreads().sysv_signal(s, handler);
+  if (!shims::watchesSignals() && !shims::isInUse(s)) return realThreads().sysv_signal(s, handler);
   return setSimple(s, handler, static_cast<int>(SA_RESETHAND | SA_NODEFER), false);
 }
 GRAFT_EXPORT int siginterrupt(int signal, int ends) {

@@ -7,6 +7,7 @@
 #include <sys/single_threaded.h>
 #include <unistd.h>
 
+#include "core/runtime/collect.h"
 #include "core/runtime/runtime.h"
 #include "preload/dl.h"
 #include "preload/process.h"
@@ -14,6 +15,7 @@
 #include "shims/facts.h"
 #include "shims/start.h"
 #include "shims/threads/real.h"
+#include "shims/threads/signals.h"
 #include "shims/threads/threads.h"
 
 extern "C" {
@@ -125,12 +127,14 @@ __attribute__((constructor)) void startUp() {
   preload::resolveSync();
   shims::resolveRealThreads();
   if (on) pthread_atfork(prepare, parent, child);
+  if (on && rt.collector.on()) shims::startStopSignal();
   if (!base::options.child) forgetPreload();
   rt.sayVerbose();
 }
 
 __attribute__((destructor)) void sayGoodBye() {
   shims::writeFacts();
+  if (rt.on()) runtime::writeLeaks(rt);
   rt.writeSummary();
   rt.control.leave();
 }

@@ -13,6 +13,7 @@
 #include "core/heap/misuse.h"
 #include "core/os/host.h"
 #include "core/os/message.h"
+#include "core/runtime/collect.h"
 #include "core/runtime/runtime.h"
 #include "shims/start.h"
 
@@ -57,10 +58,6 @@ void* allocBehind(size_t size, size_t align, bool zero) {
   return align > 16 ? os::host.memalign(align, size) : os::host.malloc(size);
 }
 
-uint16_t siteHash(const void* caller) {
-  return static_cast<uint16_t>((reinterpret_cast<uint64_t>(caller) * 0x9e3779b97f4a7c15u) >> 48);
-}
-
 // Memory is short: what this thread has cached, and what lies half used, may make the difference.
 bool relieve(heap::Heap::Trim how = heap::Heap::Trim::kAll) {
   rt.withCache([](heap::MCache& c) -> void* {
@@ -70,6 +67,11 @@ bool relieve(heap::Heap::Trim how = heap::Heap::Trim::kAll) {
   rt.heap.trim(how);
   return true;
 }
+
+// While the collector is on, every block has a byte more than was asked for: the address behind
+// what the program sees as its end still lies in it (GC.md section 5 marks the neighbour instead;
+// then a leaked block in front of a live one is never found).
+size_t pad() { return __builtin_expect(rt.collector.on(), 0) ? 1 : 0; }
 
 bool checked() { return __builtin_expect(rt.heap.checkLevel() > 0, 0); }
 
@@ -101,7 +103,7 @@ void* allocateSlot(ClassId cls, size_t align, size_t* room, bool* zero) {
 // The block, or nullptr with errno untouched. *zero (may be null): the contents are known zero.
 void* allocate(size_t size, size_t align, bool* zero, const void* caller) {
   if (__builtin_expect(size > PTRDIFF_MAX, 0)) return nullptr;
-  size_t room = checked() ? size + heap::kGuardBytes : size;
+  size_t room = size + pad() + (checked() ? heap::kGuardBytes : 0);
   bool fresh = false;
   if (align < 16) align = 16;
   ClassId cls = heap::classForAligned(room, align);
@@ -113,8 +115,9 @@ void* allocate(size_t size, size_t align, bool* zero, const void* caller) {
     if (p == nullptr && sane && relieve()) p = allocateRun(align, &room, &fresh);
   }
   if (p == nullptr) return nullptr;
+  if (rt.collector.on()) rt.collector.allocated();
   if (checked()) heap::armGuard(p, size, room, rt.heap.key);
-  if (rt.heap.sitesOn()) rt.heap.setSite(p, siteHash(caller));
+  if (rt.heap.sitesOn()) rt.heap.setSite(p, rt.heap.siteFor(caller));
   if (zero != nullptr) *zero = fresh;
   return p;
 }
@@ -133,6 +136,7 @@ size_t sizeOfBlock(const BlockInfo& b) {
 }
 
 void freeBlock(void* p, const BlockInfo& b, const char* call) {
+  if (rt.collector.on()) rt.collector.freed(b.base);
   if (checked() && heap::guardedSize(p, b.size, rt.heap.key) == ~size_t{0}) {
     heap::reportMisuse(rt.heap, call, p, "block was written to past its end");
   }
@@ -150,12 +154,14 @@ void freeBlock(void* p, const BlockInfo& b, const char* call) {
 }  // namespace
 
 [[gnu::noinline]] void* mallocSlow(size_t size) {
+  runtime::Inside inside;
   if (!ready()) return allocBehind(size, 16, false);
   return allocateOrErrno(size, 16, nullptr, __builtin_return_address(0));
 }
 
 void freeSlow(void* p) {
   if (p == nullptr) return;
+  runtime::Inside inside;
   if (__builtin_expect(!rt.on(), 0)) {
     if (!isEarly(p) && os::host.free != nullptr) os::host.free(p);
     return;
@@ -176,6 +182,7 @@ void freeSlow(void* p) {
 }
 
 void freeSized(void* p, size_t size) {
+  runtime::Inside inside;
   if (p != nullptr && rt.on() && checked()) {
     BlockInfo b = rt.heap.classify(p);
     bool live = b.kind == AddrKind::kSmall || b.kind == AddrKind::kLarge;
@@ -187,6 +194,7 @@ void freeSized(void* p, size_t size) {
 }
 
 void* callocAny(size_t count, size_t size) {
+  runtime::Inside inside;
   size_t total;
   if (__builtin_mul_overflow(count, size, &total)) return outOfMemory();
   if (!ready()) return allocBehind(total, 16, true);
@@ -197,6 +205,7 @@ void* callocAny(size_t count, size_t size) {
 }
 
 void* reallocAny(void* p, size_t size) {
+  runtime::Inside inside;
   const void* caller = __builtin_return_address(0);
   if (p == nullptr)
     return ready() ? allocateOrErrno(size, 16, nullptr, caller) : allocBehind(size, 16, false);
@@ -219,17 +228,20 @@ void* reallocAny(void* p, size_t size) {
     return nullptr;
   }
   if (size > PTRDIFF_MAX) return outOfMemory();
-  bool keep = !checked() && size <= b.size && size >= b.size / 2;
+  bool keep = !checked() && size + pad() <= b.size && size >= b.size / 2;
   if (b.kind == AddrKind::kLarge && (size > heap::kMaxSmall || size > b.size) && !checked()) {
-    keep = pagesFor(size) << kPageShift == b.size;
-    if (!keep && rt.heap.resizeLarge(b, size)) keep = true;
+    keep = pagesFor(size + pad()) << kPageShift == b.size;
+    if (!keep && rt.heap.resizeLarge(b, size + pad())) keep = true;
   }
   if (keep) {
-    if (rt.heap.sitesOn()) rt.heap.setSite(p, siteHash(caller));
+    if (rt.heap.sitesOn()) rt.heap.setSite(p, rt.heap.siteFor(caller));
     return p;
   }
   if (b.kind == AddrKind::kLarge && size > b.size && !checked()) {
-    if (void* moved = rt.heap.moveLarge(b, size)) return moved;
+    if (void* moved = rt.heap.moveLarge(b, size + pad())) {
+      if (rt.heap.sitesOn()) rt.heap.setSite(moved, rt.heap.siteFor(caller));
+      return moved;
+    }
   }
   void* to = allocate(size, 16, nullptr, caller);
   size_t have = sizeOfBlock(b);
@@ -240,17 +252,24 @@ void* reallocAny(void* p, size_t size) {
 }
 
 void* memalignAny(size_t align, size_t size) {
-  if (align <= 16) return mallocSlow(size);
+  return alignedFor(align, size, __builtin_return_address(0));
+}
+
+void* alignedFor(size_t align, size_t size, const void* caller) {
+  runtime::Inside inside;
+  if (align <= 16)
+    return ready() ? allocateOrErrno(size, 16, nullptr, caller) : allocBehind(size, 16, false);
   if (align > SIZE_MAX / 2 + 1) {
     errno = EINVAL;
     return nullptr;
   }
   if (!isPow2(align)) align = size_t{1} << (base::highestBit(align) + 1);
   if (!ready()) return allocBehind(size, align, false);
-  return allocateOrErrno(size, align, nullptr, __builtin_return_address(0));
+  return allocateOrErrno(size, align, nullptr, caller);
 }
 
 int posixMemalign(void** out, size_t align, size_t size) {
+  runtime::Inside inside;
   if (align % sizeof(void*) != 0 || !isPow2(align)) return EINVAL;
   void* p = ready() ? allocate(size, align, nullptr, __builtin_return_address(0))
                     : allocBehind(size, align, false);
@@ -263,6 +282,7 @@ int posixMemalign(void** out, size_t align, size_t size) {
 }
 
 size_t usableSizeSlow(const void* p) {
+  runtime::Inside inside;
   if (p == nullptr) return 0;
   if (!rt.on())
     return os::host.usableSize != nullptr ? os::host.usableSize(const_cast<void*>(p)) : 0;
@@ -275,6 +295,7 @@ size_t usableSizeSlow(const void* p) {
 }
 
 int trimAny(size_t) {
+  runtime::Inside inside;
   if (!rt.on()) return 0;
   uint64_t before = rt.heap.mheap.stats().purged_pages;
   relieve(heap::Heap::Trim::kOften);

@@ -13,6 +13,8 @@ void freeSlow(void* p);
 void* callocAny(size_t count, size_t size);
 void* reallocAny(void* p, size_t size);
 void* memalignAny(size_t align, size_t size);  // rounds the alignment up as memalign does
+void* alignedFor(size_t align, size_t size,
+                 const void* caller);  // on that return address's account
 int posixMemalign(void** out, size_t align, size_t size);
 size_t usableSizeSlow(const void* p);
 // operator delete with a size: verified in checked mode, else a free().

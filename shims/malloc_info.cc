@@ -7,6 +7,7 @@
 
 #include "core/heap/heap.h"
 #include "core/os/message.h"
+#include "core/runtime/collect.h"
 #include "core/runtime/runtime.h"
 
 namespace graft::shims {
@@ -18,6 +19,11 @@ constexpr int kMallocTrimThreshold = -1, kMallocTopPad = -2, kMallocMmapThreshol
 constexpr int kMallocMmapMax = -4, kMallocCheckAction = -5, kMallocPerturb = -6;
 constexpr int kMallocArenaTest = -7, kMallocArenaMax = -8, kMallocMxfast = 1;
 constexpr int kMaxFast = 80 * static_cast<int>(sizeof(size_t)) / 4;
+
+heap::HeapStats statsNow() {
+  runtime::Inside inside;
+  return rt.heap.stats();
+}
 
 uint64_t bytes(uint64_t pages) { return pages << kPageShift; }
 uint64_t usedSlots(const heap::ClassStats& c) {
@@ -51,7 +57,7 @@ void writeClasses(const heap::HeapStats& s) {
 }  // namespace
 
 struct mallinfo2 mallinfo2Any() {
-  heap::HeapStats s = rt.heap.stats();
+  heap::HeapStats s = statsNow();
   struct mallinfo2 m{};
   m.arena = bytes(s.pages.small_pages + s.pages.dirty_pages);
   m.ordblks = s.spans;
@@ -73,7 +79,7 @@ struct mallinfo mallinfoAny() {
 // glibc's lines first, for whoever parses them; to descriptor 2 by raw writes, because this is no
 // cancellation point.
 void mallocStats() {
-  heap::HeapStats s = rt.heap.stats();
+  heap::HeapStats s = statsNow();
   base::Line out;
   auto row = [&](const char* name, uint64_t v) { out.str(name).str(" = ").udec(v).nl(); };
   uint64_t system = bytes(s.pages.small_pages + s.pages.dirty_pages);
@@ -103,7 +109,7 @@ int mallocInfo(int options, FILE* out) {
     errno = EINVAL;
     return -1;
   }
-  heap::HeapStats s = rt.heap.stats();
+  heap::HeapStats s = statsNow();
   uint64_t system = bytes(s.pages.small_pages + s.pages.dirty_pages);
   uint64_t rest = system > s.small_used ? system - s.small_used : 0;
   fprintf(out, "<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n");

@@ -26,8 +26,9 @@ using Handler = void (*)();
 }  // namespace
 
 void* newSlow(size_t size, size_t align, bool nothrow) {
+  const void* caller = __builtin_return_address(0);
   for (;;) {
-    void* p = align <= 16 ? mallocSlow(size) : memalignAny(align, size);
+    void* p = alignedFor(align, size, caller);
     if (p != nullptr) return p;
     void* f = dlsym(RTLD_DEFAULT, "_ZSt15get_new_handlerv");
     Handler handler = f != nullptr ? reinterpret_cast<Handler (*)()>(f)() : nullptr;

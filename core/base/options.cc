@@ -261,7 +261,10 @@ bool setOption(Options& out, const OptionInfo& info, const char* text) {
       valueAt<Bool>(out, info).set(v != 0);
       return true;
     case OptionType::kInt:
-      if (!parseInt(text, v) || v < info.min || v > info.max) return false;
+      // Where -1 says "never", `off` does too: Go's GOGC is written so.
+      if (info.min == -1 && equal(text, "off")) v = -1;
+      if (v != -1 && !parseInt(text, v)) return false;
+      if (v < info.min || v > info.max) return false;
       valueAt<Int>(out, info).set(v);
       return true;
     case OptionType::kEnum:

@@ -39,6 +39,10 @@ enum class Plant : int {
   kRwForgets,          // a read-write lock is taken without bit 2, after a sleep
   kRwQuietGiveUp,      // the last waiting writer gives up and tells nobody
   kSemLooksFirst,      // a post looks for waiters before it posts
+  kSkippedRoot,        // the first part of the roots is not scanned
+  kLostGrey,           // a grey buffer that is given to others is dropped
+  kRegistersUnscanned, // registers of stopped threads are not scanned
+  kInteriorOffByOne,   // the last byte of an object is taken for the next one's
 };
 
 #ifdef GRAFT_PLANTED

@@ -50,6 +50,7 @@ void Region::shrink(size_t bytes) {
 bool AddressSpace::init(const Config& config) {
   deny_mremap_ = config.deny_mremap;
   if (!placeHeap(config) || !placeMetadata(config)) return false;
+  size_at_start_ = size_;
   if (!grow_ && !config.deny_nohugepage) no_huge_ = os::noHugePages(base_, size_);
   return true;
 }

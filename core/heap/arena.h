@@ -98,6 +98,14 @@ class AddressSpace {
   bool mremapAllowed() const { return !deny_mremap_; }
   bool noHugePages() const { return no_huge_; }
   bool inReservation(Addr a) const { return a - base_ < size_; }
+  // Before fitTo() gave some of it back.
+  size_t reservedAtStart() const { return size_at_start_; }
+  template <class F>
+  void forEachMetadata(F f) const {
+    f(map_region_.base(), map_region_.size());
+    f(records_.base(), records_.size());
+    f(caches_.base(), caches_.size());
+  }
   uint32_t recordsUsed() const { return next_record_; }
 
  private:
@@ -108,7 +116,7 @@ class AddressSpace {
   Addr base_ = 0;
   base::Atomic<uint64_t>* map_ = nullptr;
   base::Atomic<size_t> limit_{0};
-  size_t size_ = 0;
+  size_t size_ = 0, size_at_start_ = 0;
   bool grow_ = false, no_huge_ = false, deny_mremap_ = false;
   Region map_region_, records_, caches_;
   uint32_t next_record_ = 0;  // 1 from placeMetadata on: record 0 means no span

@@ -170,10 +170,23 @@ class Heap {
   }
 
   // ---- allocation-site ids (HEAP.md H9): 16 bits per slot, beside the heap
+  static constexpr size_t kSites = 65536;
   bool enableSites();
+  // The id of a caller's return address, which pcOfSite() gives back: that of the first who had it.
+  uint16_t siteFor(const void* caller);
+  uintptr_t pcOfSite(uint16_t site) const { return site_pcs_[site].loadRelaxed(); }
+  // Calls of siteFor() by others than the first.
+  uint64_t siteCollisions() const { return site_collisions_.loadRelaxed(); }
   bool sitesOn() const { return sites_.loadRelaxed() != 0; }
   void setSite(const void* p, uint16_t site);
   uint16_t siteOf(const void* p);
+
+  // ---- memory of the heap's own, which holds no pointer of the program's
+  template <class F>
+  void forEachOwnMemory(F f) const {
+    space.forEachMetadata(f);
+    if (site_base_ != 0) f(site_base_, siteBytes());
+  }
 
   // ---- checks and figures
   void setChecks(int level, uint64_t stress_every) {
@@ -254,7 +267,10 @@ class Heap {
   base::Atomic<uint64_t> last_reap_{0};
   base::Atomic<uint64_t> next_walk_ns_{0};  // trim() may look at all spans again
   base::Atomic<uint32_t> sites_{0};
+  size_t siteBytes() const { return space.reservedAtStart() / 8 + kSites * sizeof(uintptr_t); }
   Addr site_base_ = 0;
+  base::Atomic<uintptr_t>* site_pcs_ = nullptr;
+  base::Atomic<uint64_t> site_collisions_{0};
   int64_t decay_ms_ = 0;  // setDecay()
   uint64_t started_ms_ = 0;
   int check_level_ = 0;

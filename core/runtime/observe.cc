@@ -5,6 +5,7 @@
 #include "core/base/version.h"
 #include "core/os/clock.h"
 #include "core/os/peek.h"
+#include "core/runtime/collect.h"
 #include "core/runtime/runtime.h"
 
 namespace graft::runtime {
@@ -135,8 +136,9 @@ const char* stack(const char* id, prof::Reply& reply) {
 
 }  // namespace
 
-const prof::Control::Command kObserveCommands[] = {
-    {"process", process}, {"gs", gs}, {"stack", stack}, {nullptr, nullptr}};
+const prof::Control::Command kObserveCommands[] = {{"process", process},    {"gs", gs},
+                                                   {"stack", stack},        {"gc", gcCommand},
+                                                   {"leaks", leaksCommand}, {nullptr, nullptr}};
 
 void beginTimes() {
   cycles_at_start = os::cycles();

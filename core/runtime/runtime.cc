@@ -9,6 +9,7 @@
 #include "core/os/mem.h"
 #include "core/os/message.h"
 #include "core/os/sys.h"
+#include "core/runtime/collect.h"
 #include "core/runtime/observe.h"
 
 namespace graft::runtime {
@@ -25,7 +26,7 @@ void report(const char* line, size_t n) {
 
 // Programs overwrite their environment block (setproctitle), so what is read later is copied.
 void keepStrings() {
-  static constinit char kept[2][4096] = {};
+  static constinit char kept[3][4096] = {};
   auto keep = [](base::OptionValue<base::Str>& option, char* to) {
     size_t n = base::stringLength(option);
     if (n == 0 || n >= sizeof kept[0]) return option.set("");
@@ -34,6 +35,7 @@ void keepStrings() {
   };
   keep(base::options.log, kept[0]);
   keep(base::options.summary, kept[1]);
+  keep(base::options.leaks, kept[2]);
 }
 
 const char* runtimeDir(char* const* env) {
@@ -103,7 +105,8 @@ bool Runtime::configure(const StartInfo& info) {
   const char* where = base::options.control;
   control.init(where, where[0] != '\0' ? runtimeDir(info.envp) : nullptr, kObserveCommands);
   bool sites = base::options.site_ids && heap.enableSites();
-  slow_mode_ = base::options.heap_check > 0 || base::options.heap_stress > 0 || sites;
+  bool collects = startCollector(*this);
+  slow_mode_ = base::options.heap_check > 0 || base::options.heap_stress > 0 || sites || collects;
   return true;
 }
 
@@ -145,11 +148,14 @@ bool Runtime::startScheduler(sched::Config config) {
   threadHeap().fast = const_cast<heap::CacheHead*>(&heap::kEmptyCache);
   threadHeap().own = nullptr;
   if (own != nullptr) heap.caches.release(own);
+  collector.useTls(config.tls_below != 0 ? config.tls_below : sched::kTlsBelow);
   return sched.start(config);
 }
 
 void Runtime::forkPrepare(bool lock) {
   if (!on()) return;
+  // Before anything that keeps this thread from being stopped: a cycle may have to end first.
+  if (lock) collector.forkPrepare();
   // From here to the end of fork the G stays where it is: a handler that made it wait for a P would
   // wait for those who wait for the heap's locks.
   if (sched.on() && sched::currentG() != nullptr) sched.norunBegin();
@@ -162,6 +168,7 @@ void Runtime::forkParent(bool locked) {
   if (locked) heap.forkParent();
   scavenger.forkParent();
   if (sched.on() && sched::currentG() != nullptr) sched.norunEnd();
+  if (locked) collector.forkParent();
 }
 
 void Runtime::forkChild(bool locked) {
@@ -176,6 +183,8 @@ void Runtime::forkChild(bool locked) {
   } else if (own != nullptr) {
     own->owner_tid.storeRelaxed(tid);
   }
+  world.forkChild();
+  collector.forkChild();
 }
 
 }  // namespace graft::runtime

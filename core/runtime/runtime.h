@@ -7,9 +7,11 @@
 
 #include "core/base/atomic.h"
 #include "core/base/options.h"
+#include "core/gc/gc.h"
 #include "core/heap/heap.h"
 #include "core/prof/control.h"
 #include "core/runtime/scavenger.h"
+#include "core/runtime/world.h"
 #include "core/sched/sched.h"
 
 namespace graft::runtime {
@@ -71,6 +73,8 @@ class Runtime {
   heap::Heap heap;
   Scavenger scavenger;
   prof::Control control;
+  gc::Collector collector;  // off unless GRAFT_GC asks for it
+  World world;
   sched::Sched sched;  // dormant until the first thread of a program whose threads are Gs
 
   // The calling thread, the only one of the program's, becomes the first G. `config` holds what the

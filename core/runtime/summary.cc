@@ -5,6 +5,7 @@
 #include "core/heap/misuse.h"
 #include "core/os/message.h"
 #include "core/os/sys.h"
+#include "core/runtime/collect.h"
 #include "core/runtime/runtime.h"
 
 namespace graft::runtime {
@@ -49,6 +50,11 @@ void Runtime::writeSummary() {
   out.str("}},\n");
   int fd = os::openOutput(pattern, false);
   if (fd < 0) return;
+  os::writeAll(fd, out.data(), out.size());
+  out.clear();
+  out.str(" \"gc\": ");
+  describeCollector(*this, out);
+  out.str(",\n");
   os::writeAll(fd, out.data(), out.size());
   heap::HeapStats s = heap.stats();
   out.clear();

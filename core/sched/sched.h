@@ -91,6 +91,14 @@ struct Totals {
 // Of a thread that is no M: it holds, or is about to take, locks of a wake.
 extern thread_local constinit uint32_t in_lot __attribute__((tls_model("initial-exec")));
 
+// A living G in a stopped world: where its stack is, and the frame with its registers where they
+// are not on the stack.
+struct StoppedG {
+  Stack stack;
+  const void* sp;
+  const void* context;  // a ucontext; null: every register that counts lies above sp
+};
+
 class Sched {
  public:
   constexpr Sched() = default;
@@ -151,9 +159,26 @@ class Sched {
   // the world runs again.
   bool stopWorld(uint64_t timeout_ns);
   void startWorld();
+  // Whoever has stopped it.
+  template <class F>
+  void forEachStoppedG(F f) {
+    for (size_t i = 0; on() && i < ms_.made(); i++) {
+      M& m = ms_.at(i);
+      if (m.g != nullptr) f(StoppedG{m.g->stack, m.stop_sp, m.stop_context});
+    }
+    for (size_t i = 0; on() && i < gs_.made(); i++) {
+      G& g = gs_.at(i);
+      GState s = g.state.look();
+      if (s == GState::kFree || s == GState::kDead || s == GState::kRunning) continue;
+      f(StoppedG{g.stack, g.ctx.sp, nullptr});
+    }
+  }
   void norunBegin();  // [G] HZ-NORUN; nests
   void norunEnd();
   void onStopSignal(void* ucontext);  // in the handler of stop_signal, on any M
+  bool onM() { return mOfThread() != nullptr; }  // in a handler
+  bool insideRuntime() { return mOfThread()->stop.inside(); }  // in a handler, on an M
+  bool stopping() const { return (epoch_.loadAcquire() & 1) != 0; }
 
   // In the child of fork, on the surviving thread: the scheduler is as it was before start(), and
   // the thread goes on as an ordinary one. [any]

@@ -15,11 +15,16 @@ void Sched::standStill(M* m, void* context) {
   __builtin_unwind_init();
   m->stop_context = context;
   m->stop_sp = __builtin_frame_address(0);
+  // While the world stands still no handler of the program's runs here either.
+  uint64_t all = ~uint64_t{0}, before = 0;
+  bool stops = stopping();
+  if (stops) os::sys(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&all), os::arg(&before), 8);
   m->stop.standStill(epoch_, [this](uint32_t was) {
     acks_.fetchAddRelease(1);
     os::futexWakeOne(&acks_);
     os::futexWaitNs(&epoch_, was, os::kForever);
   });
+  if (stops) os::sys(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&before), 0, 8);
   m->stop_context = nullptr;
 }
 

@@ -110,9 +110,35 @@ bool watchesSignals() {
   return rt.on() && base::options.threads.get() == base::Threads::kMToN && rt.why_no_gs == nullptr;
 }
 
+namespace {
+
+// What the program asks for one of our signals is kept, so that it reads it back, and never comes:
+// many programs give every signal there is a handler, or the default again.
+int pretend(int signal, const struct sigaction* act, struct sigaction* old) {
+  struct sigaction before{};
+  Action& a = actions[signal];
+  before.sa_handler = reinterpret_cast<void (*)(int)>(a.handler.loadRelaxed());
+  before.sa_flags = a.flags.loadRelaxed();
+  if (act != nullptr) {
+    a.handler.storeRelaxed(reinterpret_cast<void*>(act->sa_handler));
+    a.flags.storeRelaxed(act->sa_flags);
+  }
+  if (old != nullptr) *old = before;
+  return 0;
+}
+
+}  // namespace
+
 int setHandler(int signal, const struct sigaction* act, struct sigaction* old) {
   auto* real = realThreads().sigaction;
+  if (isInUse(signal) && rt.collector.on()) return pretend(signal, act, old);
   if (signal < 1 || signal > 64 || !watchesSignals()) {
+    struct sigaction open;
+    if (act != nullptr && signalsInUse() != 0) {
+      open = *act;
+      sigdelset(&open.sa_mask, kKickRestart);
+      act = &open;
+    }
     int result = real(signal, act, old);
     if (result == 0 && old != nullptr && signal >= 1 && signal <= 64) translate(signal, old);
     return result;

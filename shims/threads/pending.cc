@@ -122,6 +122,10 @@ void onSignals(sched::G* g) {
 
 void kicked(int, siginfo_t*, void* context) { rt.sched.onKick(context); }
 
+void stoppedOrKicked(int, siginfo_t*, void* context) {
+  if (!rt.world.onSignal(context) && rt.sched.on()) rt.sched.onKick(context);
+}
+
 bool lives(sched::G& g) {
   sched::GState s = g.state.look();
   return s != sched::GState::kFree && s != sched::GState::kDead;
@@ -221,7 +225,7 @@ int changeMask(int how, const sigset_t* set, sigset_t* old) {
   if (set != nullptr) {
     base::copyBytes(&want, set, sizeof want);
     if (how == SIG_BLOCK || how == SIG_SETMASK) want &= ~kCancelAndSetxid;
-    if (watchesSignals()) want &= ~kOurSignals;
+    want &= ~signalsInUse();
   }
   long got =
       os::sys(SYS_rt_sigprocmask, how, set != nullptr ? os::arg(&want) : 0, os::arg(&before), 8);
@@ -280,9 +284,9 @@ bool cancelsAnywhere(const Thread& t) { return glibc::cancelsAnywhere(t.block->f
 
 int suspendWith(const sigset_t* mask) {
   sigset_t open = *mask;
-  if (watchesSignals()) {
-    constexpr int kOurs[] = {kKick, kKickRestart, kEveryThread};
-    for (int s : kOurs) sigdelset(&open, s);
+  constexpr int kOurs[] = {kKick, kKickRestart, kEveryThread};
+  for (int s : kOurs) {
+    if (isInUse(s)) sigdelset(&open, s);
   }
   return realThreads().sigsuspend(&open);
 }
@@ -306,7 +310,23 @@ void startSignals(sched::Config& config) {
   kick.sa_flags = SA_SIGINFO;
   realThreads().sigaction(kKick, &kick, nullptr);
   kick.sa_flags = SA_SIGINFO | SA_RESTART;
+  if (rt.collector.on()) {
+    config.stop_signal = kKickRestart;
+    rt.world.helper = [](uint32_t tid) { return tid == signalThreadId(); };
+    return;  // startStopSignal() has set it
+  }
   realThreads().sigaction(kKickRestart, &kick, nullptr);
+}
+
+// On the alternate stack where a thread has one: the program may have made its stacks small.
+void startStopSignal() {
+  struct sigaction stop{};
+  stop.sa_sigaction = stoppedOrKicked;
+  stop.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+  realThreads().sigaction(kKickRestart, &stop, nullptr);
+  uint64_t open = sched::signalBit(kKickRestart);
+  os::sys(SYS_rt_sigprocmask, SIG_UNBLOCK, os::arg(&open), 0, 8);
+  rt.world.init(kKickRestart, reinterpret_cast<void*>(stoppedOrKicked));
 }
 
 bool signalsOnTheirWay() { return count.loadAcquire() != 0; }

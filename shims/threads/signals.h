@@ -12,7 +12,9 @@
 // queues, masks, siginfo and SA_RESTART stay the kernel's business. A G that waits in the parking
 // lot or sleeps is woken for it, and its wait ends as one that a signal interrupted.
 //
-// With GRAFT_THREADS=1:1 nothing of this is in use. Any thread of the program in user code.
+// With GRAFT_THREADS=1:1 nothing of this is in use, but for the signal by which the collector stops
+// threads (GRAFT_GC): the program may neither block it nor give it a handler. Any thread of the
+// program in user code.
 #pragma once
 
 #include <signal.h>
@@ -31,6 +33,16 @@ inline constexpr uint64_t kOurSignals =
 
 // Whether handlers go through ours: decided once, by the option.
 bool watchesSignals();
+// Of kOurSignals, those in use: with kernel threads only what stops them for the collector.
+inline uint64_t signalsInUse() {
+  if (watchesSignals()) return kOurSignals;
+  return runtime::rt.collector.on() ? sched::signalBit(kKickRestart) : 0;
+}
+inline bool isInUse(int signal) {
+  return signal >= 1 && signal <= 64 && (signalsInUse() & sched::signalBit(signal)) != 0;
+}
+// Process start, where the collector is on: it may stop threads from now on.
+void startStopSignal();
 
 int setHandler(int signal, const struct sigaction* act, struct sigaction* old);
 int changeMask(int how, const sigset_t* set, sigset_t* old);  // 0 or an error number

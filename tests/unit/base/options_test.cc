@@ -87,6 +87,15 @@ TEST(Options, MalformedIntegers) {
   }
 }
 
+// As Go's GOGC=off; only where -1 says "never".
+TEST(Options, OffForNever) {
+  EXPECT_EQ(parsed({"GOGC=off"}).gogc.get(), -1);
+  EXPECT_EQ(parsed({"GRAFT_DECAY_MS=off"}).decay_ms.get(), -1);
+  EXPECT_TRUE(reported.empty());
+  EXPECT_EQ(parsed({"GRAFT_MAX_CACHES=off"}).max_caches.get(), 256);
+  EXPECT_EQ(reported.size(), 1u);
+}
+
 TEST(Options, IntegerBounds) {
   EXPECT_EQ(parsed({"GRAFT_MAX_CACHES=1"}).max_caches.get(), 1);
   EXPECT_EQ(parsed({"GRAFT_MAX_CACHES=4096"}).max_caches.get(), 4096);
