@@ -35,6 +35,11 @@ int epoll_pwait(int set, epoll_event* events, int most, int timeout_ms, const si
   return io::epoll_pwait(set, events, most, timeout_ms, mask);
 }
 int close(int fd) { return io::close(fd); }
+int close_range(unsigned first, unsigned last, int flags) {
+  return io::close_range(first, last, flags);
+}
+void closefrom(int first) { io::closefrom(first); }
+int fclose(FILE* file) { return io::fclose(file); }
 int dup2(int fd, int number) { return io::dup2(fd, number); }
 int dup3(int fd, int number, int flags) { return io::dup3(fd, number, flags); }
 

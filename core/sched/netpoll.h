@@ -67,6 +67,16 @@ class Netpoll {
   int armedBelow() const { return armed_below_.loadRelaxed(); }  // every number that ever was
   void interruptPoll();  // ends an interruptible poll(), or the next one
   bool isOpen() const { return epoll_.loadAcquire() > 0; }
+  // The lowest of its own in this range; ~0: none.
+  unsigned firstOwn(unsigned first, unsigned last) const {
+    unsigned lowest = ~0u;
+    const int own[] = {epoll_.loadRelaxed(), wakeup_.loadRelaxed()};
+    for (int fd : own) {
+      unsigned n = static_cast<unsigned>(fd);
+      if (fd > 0 && n >= first && n <= last && n < lowest) lowest = n;
+    }
+    return lowest;
+  }
   bool owns(int fd) const {
     return fd > 0 && (fd == epoll_.loadRelaxed() || fd == wakeup_.loadRelaxed());
   }

@@ -26,6 +26,9 @@ struct alignas(64) Group {
 };
 constinit Group groups[kGroups]{};
 
+constinit base::Atomic<uint32_t> changes{0};
+uint32_t changesNow() { return changes.loadAcquire() & (~0u >> fact::kChangesShift); }
+
 Group& groupOf(int fd) { return groups[static_cast<unsigned>(fd) % kGroups]; }
 
 }  // namespace
@@ -97,10 +100,9 @@ void FdWait::delist() {
 FdWait::Then FdWait::begin() {
   if (slot_ == nullptr || sched::currentG()->handlers != 0) return Then::kBlock;
   if (kind_ != Kind::kPoll) {
-    known_ = fd() > 2 && (slot_->facts.loadRelaxed() & fact::kWaits) != 0;
+    known_ = fd() > 2 && knows(fact::kWaits);
     if (!known_ && !mayWait()) return Then::kGiveUp;
-    bool limited = (slot_->facts.loadRelaxed() & fact::kLimited) != 0;
-    if (limited && !has_deadline_) readTimeout();
+    if (knows(fact::kLimited) && !has_deadline_) readTimeout();
   }
   enlist();
   begun_ = true;
@@ -109,17 +111,23 @@ FdWait::Then FdWait::begin() {
 }
 
 // Asks the descriptor itself whether a call may wait, and whether not for ever. The answer is kept
-// with the number, and holds while that is the same file (arm() says so) and nobody changes it
-// (fdChanges): but for what another process does to a file that it shares, and such are the first
-// three.
+// with the number, and holds while that is the same file (arm() says so) and nobody changes any
+// (descriptorsChange): but for what another process does to a file that it shares, and such are the
+// first three.
+bool FdWait::knows(uint32_t fact) const {
+  uint32_t facts = slot_->facts.loadRelaxed();
+  return (facts & fact) != 0 && facts >> fact::kChangesShift == changesNow();
+}
+
 bool FdWait::mayWait() {
+  uint32_t as_of = changesNow();
   long flags = os::sys(SYS_fcntl, fd(), F_GETFL);
   if (os::failed(flags) || (flags & O_NONBLOCK) != 0) {
     error_ = os::failed(flags) ? static_cast<int>(-flags) : EAGAIN;
     return false;
   }
-  uint32_t facts = slot_->facts.loadRelaxed() & ~(fact::kWaits | fact::kLimited);
-  facts |= fact::kWaits;
+  uint32_t facts = slot_->facts.loadRelaxed() & (fact::kKind | fact::kWritesDirect);
+  facts |= fact::kWaits | as_of << fact::kChangesShift;
   if (kind_ == Kind::kSocketTransfer && (limitOf(SO_RCVTIMEO) || limitOf(SO_SNDTIMEO)))
     facts |= fact::kLimited;
   slot_->facts.storeRelaxed(facts);
@@ -133,7 +141,21 @@ bool FdWait::limitOf(int option) const {
   return !os::failed(got) && (limit.tv_sec != 0 || limit.tv_usec != 0);
 }
 
+bool FdWait::isDatagram() const {
+  int type = 0;
+  socklen_t n = sizeof type;
+  long got = os::sys(SYS_getsockopt, fd(), SOL_SOCKET, SO_TYPE, os::arg(&type), os::arg(&n));
+  return !os::failed(got) && type != SOCK_STREAM;
+}
+
 FdWait::Then FdWait::wait() {
+  // The queue of a datagram's receiver is full, which no event of the sender's tells of: each try
+  // itself makes its socket writable again.
+  constexpr int kFutile = 3;
+  if (direction_ == sched::Netpoll::kWrite && kind_ == Kind::kSocketTransfer &&
+      ++wakes_ > kFutile && isDatagram()) {
+    return Then::kBlock;
+  }
   if (!begun_) {
     Then then = begin();
     if (then != Then::kLookAgain) return then;
@@ -151,7 +173,7 @@ FdWait::Then FdWait::wait() {
       waiting_ = false;
       return Then::kGiveUp;
     }
-    if ((slot_->facts.loadRelaxed() & fact::kLimited) != 0 && !has_deadline_) readTimeout();
+    if (knows(fact::kLimited) && !has_deadline_) readTimeout();
   }
   WaitResult r = WaitResult::kWoken;
   if (armed >= 0) {
@@ -189,10 +211,24 @@ void fdCloses(sched::Sched& s, int fd) {
   }
 }
 
-void fdChanges(sched::Sched& s, int fd) {
-  sched::Netpoll::Slot* slot = fd >= 0 ? s.net().slot(fd) : nullptr;
-  if (slot != nullptr) slot->facts.storeRelaxed(slot->facts.loadRelaxed() & fact::kKind);
+void fdRangeCloses(sched::Sched& s, unsigned first, unsigned last) {
+  unsigned end = static_cast<unsigned>(s.net().armedBelow());
+  for (unsigned fd = first; fd < end && fd <= last; fd++) fdCloses(s, static_cast<int>(fd));
 }
+
+unsigned firstOfWaiters(unsigned first, unsigned last) {
+  unsigned lowest = ~0u;
+  for (Group& group : groups) {
+    os::Lock lock(group.mu);
+    for (FdWait* w = group.head; w != nullptr; w = w->next_) {
+      unsigned own = static_cast<unsigned>(w->fd());
+      if (w->fd() != w->number_ && own >= first && own <= last && own < lowest) lowest = own;
+    }
+  }
+  return lowest;
+}
+
+void descriptorsChange() { changes.fetchAddAcqRel(1); }
 
 void forkChildIo() {
   for (Group& group : groups) new (&group) Group();

@@ -17,6 +17,8 @@ namespace fact {
 inline constexpr uint32_t kKind = 3;  // io.cc's: how it is tried
 inline constexpr uint32_t kWaits = 4;  // no O_NONBLOCK
 inline constexpr uint32_t kLimited = 8;  // SO_RCVTIMEO or SO_SNDTIMEO is set
+inline constexpr uint32_t kWritesDirect = 16;  // io.cc's: writes cannot be tried
+inline constexpr uint32_t kChangesShift = 8;  // above: as of which descriptorsChange()
 }  // namespace fact
 
 class FdWait {
@@ -42,11 +44,14 @@ class FdWait {
 
  private:
   friend void fdCloses(sched::Sched& s, int fd);
+  friend unsigned firstOfWaiters(unsigned first, unsigned last);
   Then begin();
   void enlist();
   void delist();
   static void unwound(void* self);
+  bool knows(uint32_t fact) const;
   bool mayWait();
+  bool isDatagram() const;
   bool limitOf(int option) const;
   bool readTimeout();
 
@@ -58,6 +63,7 @@ class FdWait {
   const Kind kind_;
   bool begun_ = false, waiting_ = false, has_deadline_ = false, known_ = false;
   int error_ = 0;
+  int wakes_ = 0;
   uint32_t seen_ = 0;
   timespec deadline_{};
   FdWait* next_ = nullptr;
@@ -67,8 +73,11 @@ class FdWait {
 
 // fd is about to be closed or replaced.
 void fdCloses(sched::Sched& s, int fd);
-// Its O_NONBLOCK or time limits are about to change, or have.
-void fdChanges(sched::Sched& s, int fd);
+void fdRangeCloses(sched::Sched& s, unsigned first, unsigned last);
+// The lowest number in this range that is a waiter's own; ~0: none.
+unsigned firstOfWaiters(unsigned first, unsigned last);
+// O_NONBLOCK or a time limit of some open file has changed: it may have other numbers, too.
+void descriptorsChange();
 // In the child of fork: nobody waits.
 void forkChildIo();
 

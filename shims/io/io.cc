@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -56,6 +57,14 @@ void setKind(int fd, uint32_t kind) {
   if (Netpoll::Slot* slot = rt.sched.net().slot(fd)) slot->facts.storeRelaxed(kind);
 }
 
+bool hasFact(int fd, uint32_t fact) {
+  Netpoll::Slot* slot = rt.sched.net().slot(fd);
+  return slot != nullptr && (slot->facts.loadRelaxed() & fact) != 0;
+}
+void addFact(int fd, uint32_t fact) {
+  if (Netpoll::Slot* slot = rt.sched.net().slot(fd)) slot->facts.fetchOrRelaxed(fact);
+}
+
 bool inVforkChild() { return onG() && sched::currentG()->vforked != 0; }
 bool mayPark() { return onG() && sched::currentG()->vforked == 0; }
 
@@ -87,17 +96,18 @@ size_t total(const iovec* v, size_t count) {
   return n;
 }
 
-// Sends piece by piece until n bytes are gone, as a call that waits does; send(fd, done) sends some
-// of what is left after `done` bytes.
-template <class Send>
-long sendAll(int fd, Kind kind, size_t n, Send send) {
+// Sends piece by piece until all is gone, as a call that waits does; send(fd, done) sends some of
+// what is left after `done` bytes. total() is asked when the kernel has taken some of it: before
+// that the program's arrays may be anything.
+template <class Send, class Total>
+long sendAll(int fd, Kind kind, Send send, Total total) {
   size_t done = 0;
   long got = untilAble(fd, Netpoll::kWrite, kind, [&](int at) -> long {
     for (;;) {
       long sent = send(at, done);
       if (os::failed(sent)) return sent;
       done += static_cast<size_t>(sent);
-      if (done >= n || sent == 0) return static_cast<long>(done);
+      if (sent == 0 || done >= total()) return static_cast<long>(done);
     }
   });
   bool stopped = os::failed(got) || got == kMustBlock;
@@ -131,39 +141,57 @@ long doRecvFrom(int fd, void* buf, size_t n, int flags, sockaddr* from, socklen_
   });
 }
 
+// Where a call would return what it had sent before the other end went, it raises no SIGPIPE.
+int flagsOf(int flags, size_t done) {
+  return flags | MSG_DONTWAIT | (done != 0 ? MSG_NOSIGNAL : 0);
+}
+
+long sendRest(int at, const iovec* v, size_t count, size_t done, int flags) {
+  Rest rest = restOf(v, count, done);
+  return os::sys(SYS_sendto, at, os::arg(rest.first.iov_base),
+                 static_cast<long>(rest.first.iov_len), flagsOf(flags, done), 0, 0);
+}
+
 // A datagram goes at once or not at all, so `done` is 0 whenever it is asked.
 long doSendTo(int fd, const void* buf, size_t n, int flags, const sockaddr* to, socklen_t len) {
-  return sendAll(fd, Kind::kSocketTransfer, n, [&](int at, size_t done) {
-    return os::sys(SYS_sendto, at, os::arg(static_cast<const char*>(buf) + done),
-                   static_cast<long>(n - done), flags | MSG_DONTWAIT, os::arg(to), len);
-  });
+  return sendAll(
+      fd, Kind::kSocketTransfer,
+      [&](int at, size_t done) {
+        return os::sys(SYS_sendto, at, os::arg(static_cast<const char*>(buf) + done),
+                       static_cast<long>(n - done), flagsOf(flags, done), os::arg(to), len);
+      },
+      [&] { return n; });
 }
 
 // Control data and the address go with the first piece.
 long doSendMsg(int fd, const msghdr* m, int flags) {
-  size_t n = total(m->msg_iov, m->msg_iovlen);
-  return sendAll(fd, Kind::kSocketTransfer, n, [&](int at, size_t done) {
-    if (done == 0) return os::sys(SYS_sendmsg, at, os::arg(m), flags | MSG_DONTWAIT);
-    Rest rest = restOf(m->msg_iov, m->msg_iovlen, done);
-    return os::sys(SYS_sendto, at, os::arg(rest.first.iov_base),
-                   static_cast<long>(rest.first.iov_len), flags | MSG_DONTWAIT, 0, 0);
-  });
+  return sendAll(
+      fd, Kind::kSocketTransfer,
+      [&](int at, size_t done) {
+        if (done == 0) return os::sys(SYS_sendmsg, at, os::arg(m), flags | MSG_DONTWAIT);
+        return sendRest(at, m->msg_iov, m->msg_iovlen, done, flags);
+      },
+      [&] { return total(m->msg_iov, m->msg_iovlen); });
 }
 
-long tryRead(int fd, const iovec* v, int count) {
-  return untilAble(fd, Netpoll::kRead, Kind::kTransfer, [&](int at) {
-    // The offset -1 is the file's own.
+// The offset -1 is the file's own. Sockets too take these two calls.
+long tryRead(int fd, const iovec* v, int count, Kind kind) {
+  return untilAble(fd, Netpoll::kRead, kind, [&](int at) {
     return os::sys(SYS_preadv2, at, os::arg(v), count, -1, -1, kRwfNoWait);
   });
 }
 
-long tryWrite(int fd, const iovec* v, int count) {
-  size_t n = total(v, static_cast<size_t>(count));
-  return sendAll(fd, Kind::kTransfer, n, [&](int at, size_t done) {
-    if (done == 0) return os::sys(SYS_pwritev2, at, os::arg(v), count, -1, -1, kRwfNoWait);
-    Rest rest = restOf(v, static_cast<size_t>(count), done);
-    return os::sys(SYS_pwritev2, at, os::arg(&rest.first), 1, -1, -1, kRwfNoWait);
-  });
+long tryWrite(int fd, const iovec* v, int count, Kind kind) {
+  size_t n = static_cast<size_t>(count);
+  return sendAll(
+      fd, kind,
+      [&](int at, size_t done) {
+        if (done == 0) return os::sys(SYS_pwritev2, at, os::arg(v), count, -1, -1, kRwfNoWait);
+        if (kind == Kind::kSocketTransfer) return sendRest(at, v, n, done, 0);
+        Rest rest = restOf(v, n, done);
+        return os::sys(SYS_pwritev2, at, os::arg(&rest.first), 1, -1, -1, kRwfNoWait);
+      },
+      [&] { return total(v, n); });
 }
 
 ssize_t directRead(int fd, const iovec* v, int count) {
@@ -173,74 +201,30 @@ ssize_t directWrite(int fd, const iovec* v, int count) {
   return count == 1 ? real().write(fd, v->iov_base, v->iov_len) : real().writev(fd, v, count);
 }
 
-// The program's array stays where it is: `one` is for the calls with a single buffer.
 ssize_t readAny(int fd, const iovec* v, int count) {
-  if (!mayPark() || count < 1 || total(v, static_cast<size_t>(count)) == 0)
-    return directRead(fd, v, count);
+  if (!mayPark() || count < 1 || count > IOV_MAX) return directRead(fd, v, count);
   uint32_t kind = kindOf(fd);
-  if (kind == kSocket) {
-    long got;
-    if (count == 1) {
-      got = doRecvFrom(fd, v->iov_base, v->iov_len, 0, nullptr, nullptr);
-    } else {
-      msghdr m{};
-      m.msg_iov = const_cast<iovec*>(v);
-      m.msg_iovlen = static_cast<size_t>(count);
-      got = doRecvMsg(fd, &m, 0);
-    }
-    if (got == -ENOTSOCK) {
-      setKind(fd, kUnknown);
-      kind = kindOf(fd);
-    } else if (got != kMustBlock) {
-      return result<ssize_t>(got);
-    }
-  }
-  if (kind == kNoWait) {
-    long got = tryRead(fd, v, count);
-    if (got == -EOPNOTSUPP) {
-      setKind(fd, kDirect);
-    } else if (got != kMustBlock) {
-      bool cut = got > 0 && static_cast<size_t>(got) < total(v, static_cast<size_t>(count));
-      if (!cut || !isRegular(fd)) return result<ssize_t>(got);
-      setKind(fd, kDirect);
-      Rest rest = restOf(v, static_cast<size_t>(count), static_cast<size_t>(got));
-      ssize_t more = real().read(fd, rest.first.iov_base, rest.first.iov_len);
-      return more > 0 ? got + more : got;
-    }
-  }
-  return directRead(fd, v, count);
+  if (kind == kDirect) return directRead(fd, v, count);
+  long got = tryRead(fd, v, count, kind == kSocket ? Kind::kSocketTransfer : Kind::kTransfer);
+  if (got == -EOPNOTSUPP) setKind(fd, kDirect);
+  if (got == -EOPNOTSUPP || got == kMustBlock) return directRead(fd, v, count);
+  size_t n = static_cast<size_t>(count);
+  bool cut = kind != kSocket && got > 0 && static_cast<size_t>(got) < total(v, n);
+  if (!cut || !isRegular(fd)) return result<ssize_t>(got);
+  setKind(fd, kDirect);
+  Rest rest = restOf(v, n, static_cast<size_t>(got));
+  ssize_t more = real().read(fd, rest.first.iov_base, rest.first.iov_len);
+  return more > 0 ? got + more : got;
 }
 
 ssize_t writeAny(int fd, const iovec* v, int count) {
-  if (!mayPark() || count < 1 || total(v, static_cast<size_t>(count)) == 0)
-    return directWrite(fd, v, count);
+  if (!mayPark() || count < 1 || count > IOV_MAX) return directWrite(fd, v, count);
   uint32_t kind = kindOf(fd);
-  if (kind == kSocket) {
-    long got;
-    if (count == 1) {
-      got = doSendTo(fd, v->iov_base, v->iov_len, 0, nullptr, 0);
-    } else {
-      msghdr m{};
-      m.msg_iov = const_cast<iovec*>(v);
-      m.msg_iovlen = static_cast<size_t>(count);
-      got = doSendMsg(fd, &m, 0);
-    }
-    if (got == -ENOTSOCK) {
-      setKind(fd, kUnknown);
-      kind = kindOf(fd);
-    } else if (got != kMustBlock) {
-      return result<ssize_t>(got);
-    }
-  }
-  if (kind == kNoWait) {
-    long got = tryWrite(fd, v, count);
-    if (got == -EOPNOTSUPP) {
-      setKind(fd, kDirect);
-    } else if (got != kMustBlock) {
-      return result<ssize_t>(got);
-    }
-  }
-  return directWrite(fd, v, count);
+  if (kind == kDirect || hasFact(fd, fact::kWritesDirect)) return directWrite(fd, v, count);
+  long got = tryWrite(fd, v, count, kind == kSocket ? Kind::kSocketTransfer : Kind::kTransfer);
+  if (got == -EOPNOTSUPP) addFact(fd, fact::kWritesDirect);  // an eventfd's reads can be tried
+  if (got == -EOPNOTSUPP || got == kMustBlock) return directWrite(fd, v, count);
+  return result<ssize_t>(got);
 }
 
 timespec after(int ms) {
@@ -252,7 +236,7 @@ timespec after(int ms) {
   return t;
 }
 
-// look() as of a call that returns 0 when its time is up.
+// look(fd) as of a call that returns 0 when its time is up.
 template <class Look>
 long untilReady(int fd, FdWait::Direction direction, int timeout_ms, Look look) {
   pthread_testcancel();
@@ -260,7 +244,7 @@ long untilReady(int fd, FdWait::Direction direction, int timeout_ms, Look look) 
   if (timeout_ms > 0) wait.setDeadline(after(timeout_ms));
   for (;;) {
     wait.look();
-    long got = look();
+    long got = look(wait.fd());
     if (got != 0 || timeout_ms == 0) return got;
     switch (wait.wait()) {
       case FdWait::Then::kLookAgain: break;
@@ -325,32 +309,46 @@ ssize_t sendmsg(int fd, const msghdr* m, int flags) {
 
 int accept(int fd, sockaddr* from, socklen_t* len) { return io::accept4(fd, from, len, 0); }
 
+bool listens(int fd) {
+  int yes = 0;
+  socklen_t n = sizeof yes;
+  return !os::failed(
+             os::sys(SYS_getsockopt, fd, SOL_SOCKET, SO_ACCEPTCONN, os::arg(&yes), os::arg(&n))) &&
+         yes != 0;
+}
+
 // There is no call that tries: a connection that somebody else takes between the look and the call
-// makes the M sleep.
+// makes the M sleep. What does not listen is told so by the call.
 int accept4(int fd, sockaddr* from, socklen_t* len, int flags) {
   if (mayPark()) {
-    long able = untilAble(fd, Netpoll::kRead, Kind::kSocketTransfer, [](int at) -> long {
+    long got = untilAble(fd, Netpoll::kRead, Kind::kSocketTransfer, [&](int at) -> long {
       pollfd p{at, POLLIN, 0};
-      long got = os::sys(SYS_poll, os::arg(&p), 1, 0);
-      return got == 0 ? -EAGAIN : got;
+      if (os::sys(SYS_poll, os::arg(&p), 1, 0) == 0 && listens(at)) return -EAGAIN;
+      return os::sys(SYS_accept4, at, os::arg(from), os::arg(len), flags);
     });
-    if (os::failed(able) && able != kMustBlock) return result<int>(able);
+    if (got != kMustBlock) return result<int>(got);
   }
   return real().accept4(fd, from, len, flags);
 }
 
 int poll(pollfd* fds, nfds_t n, int timeout_ms) {
-  if (!mayPark() || n != 1 || timeout_ms == 0 || fds->fd < 0)
+  if (!mayPark() || n != 1 || fds == nullptr || timeout_ms == 0 || fds->fd < 0)
     return real().poll(fds, n, timeout_ms);
-  long got = untilReady(fds->fd, Netpoll::kAny, timeout_ms,
-                        [&] { return os::sys(SYS_poll, os::arg(fds), 1, 0); });
-  return got == kMustBlock ? real().poll(fds, n, timeout_ms) : result<int>(got);
+  pollfd p = *fds;
+  long got = untilReady(fds->fd, Netpoll::kAny, timeout_ms, [&](int at) {
+    p.fd = at;
+    return os::sys(SYS_poll, os::arg(&p), 1, 0);
+  });
+  if (got == kMustBlock) return real().poll(fds, n, timeout_ms);
+  fds->revents = p.revents;
+  return result<int>(got);
 }
 
 int epoll_wait(int set, epoll_event* events, int most, int timeout_ms) {
   if (!mayPark() || timeout_ms == 0) return real().epoll_wait(set, events, most, timeout_ms);
-  long got = untilReady(set, Netpoll::kRead, timeout_ms,
-                        [&] { return os::sys(SYS_epoll_wait, set, os::arg(events), most, 0); });
+  long got = untilReady(set, Netpoll::kRead, timeout_ms, [&](int at) {
+    return os::sys(SYS_epoll_wait, at, os::arg(events), most, 0);
+  });
   return got == kMustBlock ? real().epoll_wait(set, events, most, timeout_ms) : result<int>(got);
 }
 
@@ -365,6 +363,28 @@ int close(int fd) {
     fdCloses(rt.sched, fd);
   }
   return real().close(fd);
+}
+
+// Around graft's own, and after those who wait have been given theirs.
+int close_range(unsigned first, unsigned last, int flags) {
+  constexpr int kOnlyAtExec = 4;  // CLOSE_RANGE_CLOEXEC
+  if (!rt.sched.on() || inVforkChild() || (flags & kOnlyAtExec) != 0 || first > last)
+    return real().close_range(first, last, flags);
+  fdRangeCloses(rt.sched, first, last);
+  int lost = 0;
+  for (unsigned at = first;;) {
+    unsigned ours = rt.sched.net().firstOwn(at, last), theirs = firstOfWaiters(at, last);
+    if (theirs < ours) ours = theirs;
+    if (ours > at && real().close_range(at, ours == ~0u ? last : ours - 1, flags) != 0) lost = -1;
+    if (ours == ~0u || ours == last) return lost;
+    at = ours + 1;
+  }
+}
+void closefrom(int first) { io::close_range(first < 0 ? 0 : static_cast<unsigned>(first), ~0u, 0); }
+
+int fclose(FILE* file) {
+  if (rt.sched.on() && !inVforkChild()) fdCloses(rt.sched, fileno(file));
+  return real().fclose(file);
 }
 
 int dup2(int fd, int number) {
@@ -385,19 +405,21 @@ int dup3(int fd, int number, int flags) {
 
 int fcntl(int fd, int command, long argument) {
   int got = real().fcntl(fd, command, argument);
-  if (command == F_SETFL && rt.sched.on()) fdChanges(rt.sched, fd);
+  if (command == F_SETFL && rt.sched.on()) descriptorsChange();
   return got;
 }
 
 int ioctl(int fd, unsigned long request, long argument) {
   int got = real().ioctl(fd, request, argument);
-  if (request == FIONBIO && rt.sched.on()) fdChanges(rt.sched, fd);
+  if (request == FIONBIO && rt.sched.on()) descriptorsChange();
   return got;
 }
 
 int setsockopt(int fd, int level, int option, const void* value, socklen_t n) {
   int got = real().setsockopt(fd, level, option, value, n);
-  if (level == SOL_SOCKET && rt.sched.on()) fdChanges(rt.sched, fd);
+  bool limit = option == SO_RCVTIMEO || option == SO_SNDTIMEO || option == SO_RCVTIMEO_NEW ||
+               option == SO_SNDTIMEO_NEW;
+  if (level == SOL_SOCKET && limit && rt.sched.on()) descriptorsChange();
   return got;
 }
 

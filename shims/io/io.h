@@ -10,6 +10,7 @@
 #pragma once
 
 #include <poll.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -34,6 +35,9 @@ int poll(pollfd* fds, nfds_t n, int timeout_ms);
 int epoll_wait(int set, epoll_event* events, int most, int timeout_ms);
 int epoll_pwait(int set, epoll_event* events, int most, int timeout_ms, const sigset_t* mask);
 int close(int fd);
+int close_range(unsigned first, unsigned last, int flags);
+void closefrom(int first);
+int fclose(FILE* file);
 int dup2(int fd, int number);
 int dup3(int fd, int number, int flags);
 // The variadic argument as it is in its register.

@@ -81,7 +81,7 @@ def blocking(what):
 
 
 for done in ("streams", "interrupted", "timed", "replaced", "cancelled", "processes", "close-all",
-             "servers"):
+             "servers", "odd"):
     blocking(done)
 
 

@@ -263,7 +263,7 @@ static void* receiveText(void* arg) {
 }
 
 static void replaced(void) {
-  for (int way = 0; way < 3; way++) {
+  for (int way = 0; way < 5; way++) {
     int first[2], second[2];
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, first) == 0);
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, second) == 0);
@@ -275,8 +275,12 @@ static void replaced(void) {
       CHECK(dup(second[0]) == number);
     } else if (way == 1) {
       CHECK(dup2(second[0], number) == number);
-    } else {
+    } else if (way == 2) {
       close(first[0]);
+    } else if (way == 3) {
+      CHECK(close_range((unsigned)number, (unsigned)number, 0) == 0);
+    } else {
+      CHECK(fclose(fdopen(number, "r")) == 0);
     }
     CHECK(write(second[1], "of the second", 13) == 13);
     CHECK(write(first[1], "of the first", 12) == 12);
@@ -285,9 +289,9 @@ static void replaced(void) {
     char *a = join(t), *b = join(u);
     printf("%s, %s\n", a != NULL ? a : "?", b != NULL ? b : "?");
     char text[32] = {0};
-    if (way != 2) CHECK(read(number, text, 31) == 13);
+    if (way < 2) CHECK(read(number, text, 31) == 13);
     printf("and then: %s\n", text);
-    if (way != 2) close(number);
+    if (way < 2) close(number);
     close(first[1]);
     close(second[0]);
     close(second[1]);
@@ -408,6 +412,17 @@ static void* serveOne(void* arg) {
   return NULL;
 }
 static struct sockaddr_in server;
+static void* acceptOne(void* arg) {
+  (void)arg;
+  return (void*)(intptr_t)accept(fds[0], NULL, NULL);
+}
+static void* sendMany(void* arg) {
+  for (int i = 0; i < 400; i++) {
+    char c = (char)i;
+    CHECK(send(fds[1], &c, 1, 0) == 1);
+  }
+  return arg;
+}
 static void* serve(void* arg) {
   int l = *(int*)arg;
   pthread_attr_t attr;
@@ -462,6 +477,64 @@ static void servers(double seconds) {
   printf("served: %d\n", trips > 1000);
 }
 
+// --- What is answered at once, and what must not be read before the kernel has looked at it
+
+static void odd(void) {
+  int pair[2], p[2], u = socket(AF_INET, SOCK_DGRAM, 0);
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && pipe(p) == 0);
+  printf("accept on no listener: %d", accept(pair[0], NULL, NULL) < 0 && errno == EINVAL);
+  printf(" %d", accept(u, NULL, NULL) < 0 && errno == EOPNOTSUPP);
+  printf(" %d\n", accept(p[0], NULL, NULL) < 0 && errno == ENOTSOCK);
+  struct iovec* volatile nowhere = (struct iovec*)16;  // volatile: gcc knows that it is nowhere
+  volatile int many_pieces = 2000000;
+  printf("bad arrays: %d", readv(p[0], nowhere, 2) < 0 && errno == EFAULT);
+  printf(" %d", writev(pair[0], nowhere, 2) < 0 && errno == EFAULT);
+  struct msghdr m = {0};
+  m.msg_iov = nowhere;
+  m.msg_iovlen = 2;
+  printf(" %d", sendmsg(pair[0], &m, 0) < 0 && errno == EFAULT);
+  struct iovec v[2] = {{NULL, 0}, {NULL, 0}};
+  printf(" %d", readv(p[0], v, many_pieces) < 0 && errno == EINVAL);
+  printf(" nothing: %zd %zd\n", readv(pair[0], v, 2), writev(pair[0], v, 2));
+  // O_NONBLOCK belongs to the file, whatever number it is set through.
+  fds[0] = pair[0];
+  pthread_t t = start(readOne, NULL);
+  usleep(30000);
+  CHECK(write(pair[1], "B", 1) == 1);
+  printf("read %d", (int)(intptr_t)join(t));
+  int other = dup(pair[0]);
+  CHECK(fcntl(other, F_SETFL, O_NONBLOCK) == 0);
+  printf(" then %d\n", (int)(intptr_t)join(start(readOne, NULL)) == -EAGAIN);
+  // A listener that is closed while somebody accepts still gets its connection.
+  int l = socket(AF_INET, SOCK_STREAM, 0);
+  socklen_t n = sizeof server;
+  server.sin_family = AF_INET;
+  server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  CHECK(bind(l, (struct sockaddr*)&server, n) == 0 && listen(l, 5) == 0);
+  CHECK(getsockname(l, (struct sockaddr*)&server, &n) == 0);
+  fds[0] = l;
+  t = start(acceptOne, NULL);
+  usleep(50000);
+  close(l);
+  int c = socket(AF_INET, SOCK_STREAM, 0);
+  CHECK(connect(c, (struct sockaddr*)&server, sizeof server) == 0);
+  printf("accepted: %d\n", (int)(intptr_t)join(t) >= 0);
+  // A full queue of datagrams, and a reader that comes later.
+  CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0);
+  fds[0] = pair[0];
+  fds[1] = pair[1];
+  t = start(sendMany, NULL);
+  usleep(50000);
+  char message[8];
+  long sum = 0;
+  for (int i = 0; i < 400; i++) {
+    CHECK(recv(pair[0], message, sizeof message, 0) == 1);
+    sum += (unsigned char)message[0];
+  }
+  join(t);
+  printf("datagrams: %ld\n", sum);
+}
+
 int main(int argc, char** argv) {
   setvbuf(stdout, NULL, _IONBF, 0);
   const char* what = argc > 1 ? argv[1] : "";
@@ -481,6 +554,8 @@ int main(int argc, char** argv) {
     processes();
   } else if (strcmp(what, "close-all") == 0) {
     closeAll();
+  } else if (strcmp(what, "odd") == 0) {
+    odd();
   } else if (strcmp(what, "servers") == 0) {
     servers(seconds);
   } else {
