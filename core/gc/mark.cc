@@ -250,7 +250,11 @@ void Marker::rescan() {
       uint64_t marked = s->markBits()[w].loadRelaxed();
       for (; marked != 0; marked &= marked - 1) {
         uint32_t index = w * 64 + base::lowestBit(marked);
-        scanEntry(makeEntry(at + size_t{index} * heap::classSize(cls), cls));
+        Addr slot = at + size_t{index} * heap::classSize(cls);
+        // Slots in caches are black, too, and what they hold is nobody's any more.
+        heap::ObjectRef o;
+        if (!s_->heap->findObject(slot, &o) || !o.allocated) continue;
+        scanEntry(makeEntry(slot, cls));
         drain();
       }
     }

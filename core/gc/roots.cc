@@ -78,10 +78,11 @@ bool RootSet::oddHeapSlow(Addr from, Addr to) const {
   return false;
 }
 
-// The stacks of stopped threads whose bounds nobody told: the mapping is the first thread's stack,
-// or holds both a thread's block and, below it, its stack pointer, as glibc lays them out. One that
-// holds the blocks of several threads is scanned whole.
-void RootSet::leaveDeadStackOut(const Mapping& m) {
+// The stacks of stopped threads whose bounds nobody told. The mapping is the first thread's stack,
+// or one as glibc makes them: a guard below, at its top the thread's block, and the stack pointer
+// in between. Neighbours of one kind are one mapping to the kernel, so without the guard, or with
+// the blocks of several threads, it is scanned whole.
+void RootSet::leaveDeadStackOut(const Mapping& m, bool guarded) {
   const StackInfo* only = nullptr;
   size_t blocks = 0;
   for (size_t i = 0; i < stacks_n_; i++) {
@@ -89,7 +90,7 @@ void RootSet::leaveDeadStackOut(const Mapping& m) {
     bool block = s.thread_pointer >= m.from && s.thread_pointer < m.to;
     bool sp = s.sp >= m.from && s.sp < m.to;
     if (block) blocks++;
-    bool its_own = m.kind == MapKind::kStack || (block && s.thread_pointer > s.sp);
+    bool its_own = m.kind == MapKind::kStack || (block && guarded && s.thread_pointer > s.sp);
     if (sp && its_own) only = only == nullptr ? &s : only;
   }
   if (only == nullptr || blocks > 1 || only->sp - kRedZone <= m.from) return;
@@ -143,7 +144,11 @@ const char* RootSet::build() {
   if (stacks_n_ != 0) {
     MapsReader maps(a_.text, a_.text_size);
     if (!maps.open()) return "the mappings cannot be read";
-    while (maps.next(m)) leaveDeadStackOut(m);
+    Mapping below;
+    while (maps.next(m)) {
+      leaveDeadStackOut(m, below.to == m.from && !below.read && !below.write);
+      below = m;
+    }
     if (maps.failed()) return "the mappings cannot be read";
   }
   sortLeftOut();

@@ -59,7 +59,7 @@ class RootSet {
   const char* addMapping(const Mapping& m);
   bool addOdd(Addr from, Addr to);
   bool addRange(const Job& range);
-  void leaveDeadStackOut(const Mapping& m);
+  void leaveDeadStackOut(const Mapping& m, bool guarded);
   void sortLeftOut();
 
   Arrays a_{};

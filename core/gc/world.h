@@ -17,7 +17,7 @@ namespace graft::gc {
 // the mapping or in [low, high) is scanned.
 struct StackInfo {
   Addr sp = 0;
-  Addr thread_pointer = 0;  // 0: not known
+  Addr thread_pointer = 0;  // 0: not known, or not above its stack: the first thread's
   Addr low = 0, high = 0;  // 0: not known, then the mapping that holds sp decides
 };
 

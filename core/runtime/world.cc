@@ -9,6 +9,7 @@
 #include "core/base/format.h"
 #include "core/os/clock.h"
 #include "core/os/mem.h"
+#include "core/runtime/restart.h"
 #include "core/runtime/runtime.h"
 
 namespace graft::runtime {
@@ -73,12 +74,13 @@ gc::World World::forCollector() {
   w.start = [](void* self) { static_cast<World*>(self)->start(); };
   w.forEachStack = [](void* self, void (*f)(void*, const gc::StackInfo&), void* arg) {
     static_cast<World*>(self)->forEachThread([&](Thread& t) {
-      if (!t.gone) f(arg, {stackPointer(t.context), t.thread_pointer});
+      bool first = t.tid.loadRelaxed() == static_cast<uint32_t>(os::getpid());
+      if (!t.gone) f(arg, {stackPointer(t.context), first ? 0 : t.thread_pointer});
     });
     rt.sched.forEachStoppedG([&](const sched::StoppedG& g) {
       Addr low = reinterpret_cast<Addr>(g.stack.low);
       Addr sp = g.context != nullptr ? stackPointer(g.context) : reinterpret_cast<Addr>(g.sp);
-      f(arg, {sp, g.stack.fs, low, low + g.stack.size});
+      f(arg, {sp, 0, low, low + g.stack.size});
     });
   };
   w.forEachRegisters = [](void* self, void (*f)(void*, Addr, size_t), void* arg) {
@@ -249,6 +251,13 @@ const char* World::whoDoesNot() {
 
 // --- The threads' side
 
+// On an M, in user code, after it was stopped: the frame is still its own.
+void World::afterStop(void* context) {
+  uint64_t all = ~uint64_t{0};
+  os::sys(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&all), 0, 8);
+  restartCall(context);
+}
+
 bool World::onSignal(void* context) {
   if (rt.sched.on() && rt.sched.onM()) {
     if (!rt.sched.stopping()) return false;
@@ -256,6 +265,7 @@ bool World::onSignal(void* context) {
       graft_inside.asked = 1;
     } else {
       rt.sched.onStopSignal(context);
+      if (!rt.sched.insideRuntime()) afterStop(context);
     }
     return true;
   }
@@ -268,6 +278,7 @@ bool World::onSignal(void* context) {
     return true;
   }
   standStill(*t, context, now);
+  restartCall(context);
   return true;
 }
 

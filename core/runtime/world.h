@@ -79,6 +79,7 @@ class World {
   Thread* add(uint32_t tid);
   [[gnu::noinline, gnu::cold]] void leaveAsked();
   void standStill(Thread& t, void* context, uint32_t epoch);
+  static void afterStop(void* context);
   template <class F>
   void forEachThread(F f) {
     for (size_t i = 0; i < used_n_; i++) f(threads_[used_[i]]);

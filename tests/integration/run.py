@@ -21,10 +21,10 @@ import time
 import traceback
 
 import harness
-from cases import (cli, foreign, fork, gs, memory, misuse, observe, programs, semantics, startup,
+from cases import (cli, foreign, fork, gc, gs, memory, misuse, observe, programs, semantics, startup,
                    switches, threads, tools)
 
-MODULES = (semantics, misuse, foreign, memory, fork, threads, gs, observe, switches, startup,
+MODULES = (semantics, misuse, foreign, memory, fork, threads, gs, gc, observe, switches, startup,
            programs, tools, cli)
 
 

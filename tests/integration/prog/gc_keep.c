@@ -1,0 +1,213 @@
+/* Blocks that are held by one kind of reference each: global, stack of a waiting thread, registers
+   of a running one, thread variables, keys, mappings, the kernel, tags. After some cycles all are
+   found through their references and freed: none may have been called leaked. `hidden` counts those
+   whose references no collector can know, freed as well. Arguments: how many cycles. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../../preload/graft.h"
+#include "check.h"
+
+enum { kMany = 100, kSize = 64 };
+
+static void* global[kMany];
+static const uintptr_t kMask = 0x5555555555555555u;
+static pthread_barrier_t ready, done;
+static __thread void* in_tls;
+
+/* No copy of a block's address stays behind in registers or on the stack. */
+static __attribute__((noinline)) void wipe(void) {
+  volatile char junk[16384];
+  memset((void*)junk, 0, sizeof junk);
+}
+
+static void* block(void) {
+  char* p = malloc(kSize);
+  memset(p, 7, kSize);
+  return p;
+}
+
+/* --- memory */
+
+static char* map(int flags, int fd) {
+  char* p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, flags, fd, 0);
+  CHECK(p != MAP_FAILED);
+  return p;
+}
+
+static void **in_anon, **in_shared, **in_none, **in_read_only, **inner, **at_end;
+
+static __attribute__((noinline)) void hold(void) {
+  in_anon = (void**)map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  in_none = (void**)map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  in_read_only = (void**)map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  int fd = memfd_create("keep", 0);
+  CHECK(ftruncate(fd, 8192) == 0);
+  in_shared = (void**)map(MAP_SHARED, fd);
+  inner = calloc(kMany, sizeof *inner);
+  at_end = calloc(kMany, sizeof *at_end);
+  for (int i = 0; i < kMany; i++) {
+    global[i] = block();
+    in_anon[i] = block();
+    in_none[i] = block();
+    in_read_only[i] = block();
+    in_shared[i] = block();
+    inner[i] = (char*)block() + 1 + i % (kSize - 1);
+    at_end[i] = (char*)block() + kSize;
+  }
+  CHECK(mprotect(in_none, 8192, PROT_NONE) == 0);
+  CHECK(mprotect(in_read_only, 8192, PROT_READ) == 0);
+}
+
+static __attribute__((noinline)) void drop(void) {
+  CHECK(mprotect(in_none, 8192, PROT_READ | PROT_WRITE) == 0);
+  for (int i = 0; i < kMany; i++) {
+    free(global[i]);
+    free(in_anon[i]);
+    free(in_none[i]);
+    free(in_read_only[i]);
+    free(in_shared[i]);
+    free((char*)inner[i] - 1 - i % (kSize - 1));
+    free((char*)at_end[i] - kSize);
+  }
+}
+
+/* --- the kernel */
+
+static int ep, pipes[kMany][2];
+static timer_t timers[kMany];
+
+static void on_timer(int s, siginfo_t* info, void* context) {
+  (void)s, (void)context;
+  free(info->si_value.sival_ptr);
+}
+
+static __attribute__((noinline)) void into_kernel(void) {
+  ep = epoll_create1(0);
+  for (int i = 0; i < kMany; i++) {
+    CHECK(pipe(pipes[i]) == 0);
+    struct epoll_event e = {.events = EPOLLIN, .data = {.ptr = block()}};
+    CHECK(epoll_ctl(ep, EPOLL_CTL_ADD, pipes[i][0], &e) == 0);
+    struct sigevent how = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
+    how.sigev_value.sival_ptr = block();
+    CHECK(timer_create(CLOCK_MONOTONIC, &how, &timers[i]) == 0);
+  }
+}
+
+static __attribute__((noinline)) void out_of_kernel(void) {
+  for (int i = 0; i < kMany; i++) {
+    CHECK(write(pipes[i][1], "x", 1) == 1);
+    struct epoll_event e;
+    CHECK(epoll_wait(ep, &e, 1, 1000) == 1);
+    free(e.data.ptr);
+    CHECK(read(pipes[i][0], &e, 1) == 1);
+  }
+  struct sigaction a = {.sa_sigaction = on_timer, .sa_flags = SA_SIGINFO};
+  sigaction(SIGUSR1, &a, NULL);
+  for (int i = 0; i < kMany; i++) {
+    struct itimerspec now = {.it_value = {.tv_nsec = 1}};
+    CHECK(timer_settime(timers[i], 0, &now, NULL) == 0);
+    while (timer_gettime(timers[i], &now) == 0 && now.it_value.tv_nsec != 0) {
+    }
+    timer_delete(timers[i]);
+  }
+}
+
+/* --- threads */
+
+static pthread_key_t key;
+
+static void* waits(void* arg) {
+  void* volatile on_stack = block();
+  in_tls = block();
+  pthread_setspecific(key, block());
+  wipe();
+  pthread_barrier_wait(&ready);
+  pthread_barrier_wait(&done);
+  free(on_stack);
+  free(in_tls);
+  free(pthread_getspecific(key));
+  free(arg);
+  return NULL;
+}
+
+static volatile int stop;
+
+/* The address is in one place alone while the loop runs: every register that a compiler may have
+   kept it in is cleared. */
+#define SPINNER(name, to, from)                                                \
+  static void* name(void* arg) {                                               \
+    (void)arg;                                                                 \
+    uintptr_t p = (uintptr_t)block();                                          \
+    wipe();                                                                    \
+    pthread_barrier_wait(&ready);                                              \
+    __asm__ volatile(                                                          \
+        "xorl %%ebx, %%ebx\n\txorl %%r12d, %%r12d\n\txorl %%r13d, %%r13d\n\t"  \
+        "xorl %%r14d, %%r14d\n\txorl %%r15d, %%r15d\n\t" to                    \
+        "\n\txorl %k0, %k0\n"                                                  \
+        "1:\tpause\n\tcmpl $0, %1\n\tje 1b\n\t" from                           \
+        : "+a"(p)                                                              \
+        : "m"(stop)                                                            \
+        : "rbx", "r11", "r12", "r13", "r14", "r15", "xmm8", "xmm9", "memory"); \
+    free((void*)p);                                                            \
+    return NULL;                                                               \
+  }
+SPINNER(spin_rbx, "movq %q0, %%rbx", "movq %%rbx, %q0")
+SPINNER(spin_r11, "movq %q0, %%r11", "movq %%r11, %q0")
+SPINNER(spin_xmm, "movq %q0, %%xmm8", "movq %%xmm8, %q0")
+/* In the upper half of a ymm register alone, which FXSAVE does not know. */
+SPINNER(spin_ymm,
+        "vmovq %q0, %%xmm9\n\tvinserti128 $1, %%xmm9, %%ymm9, %%ymm9\n\t"
+        "vpxor %%xmm8, %%xmm8, %%xmm8\n\tvpblendd $0x0f, %%ymm8, %%ymm9, %%ymm9",
+        "vextracti128 $1, %%ymm9, %%xmm9\n\tvmovq %%xmm9, %q0\n\tvzeroupper")
+/* Below the stack pointer, where leaf functions may put things. */
+SPINNER(spin_red_zone, "movq %q0, -120(%%rsp)", "movq -120(%%rsp), %q0")
+
+/* --- what cannot be known */
+
+static uintptr_t hidden[kMany];
+
+static __attribute__((noinline)) void hide(void) {
+  for (int i = 0; i < kMany; i++) hidden[i] = (uintptr_t)block() ^ kMask;
+}
+
+int main(int argc, char** argv) {
+  int cycles = argc > 1 ? atoi(argv[1]) : 3;
+  void* (*spinners[])(void*) = {spin_rbx, spin_r11, spin_xmm, spin_red_zone, spin_ymm};
+  int spins = __builtin_cpu_supports("avx2") ? 5 : 4;
+  enum { kWaiters = 10 };
+  pthread_t t[kWaiters], s[5];
+  pthread_key_create(&key, NULL);
+  pthread_barrier_init(&ready, NULL, (unsigned)(kWaiters + spins + 1));
+  pthread_barrier_init(&done, NULL, kWaiters + 1);
+  hold();
+  into_kernel();
+  hide();
+  for (int i = 0; i < kWaiters; i++) CHECK(pthread_create(&t[i], NULL, waits, block()) == 0);
+  for (int i = 0; i < spins; i++) CHECK(pthread_create(&s[i], NULL, spinners[i], NULL) == 0);
+  wipe();
+  pthread_barrier_wait(&ready);
+  usleep(50000);
+  for (int i = 0; graft_gc && i < cycles; i++) {
+    int got = graft_gc();
+    if (got != 0) fprintf(stderr, "cycle %d: %d\n", i, got);
+  }
+  stop = 1;
+  pthread_barrier_wait(&done);
+  for (int i = 0; i < kWaiters; i++) pthread_join(t[i], NULL);
+  for (int i = 0; i < spins; i++) pthread_join(s[i], NULL);
+  drop();
+  out_of_kernel();
+  for (int i = 0; i < kMany; i++) free((void*)(hidden[i] ^ kMask));
+  puts("kept");
+  return 0;
+}
