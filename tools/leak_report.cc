@@ -136,18 +136,23 @@ std::string Earlier::read(const std::string& file) {
   return "";
 }
 
-void Earlier::compare(LeakReport& report) {
+void Earlier::compare(LeakReport& report) const {
   auto before = sites_.find(report.program);
-  std::map<std::string, Counted> now;
+  if (before == sites_.end()) return;
   for (LeakSite& s : report.sites) {
-    Counted& sum = now[s.key()];
-    sum.objects += s.objects();
-    sum.bytes += s.bytes();
-    if (before == sites_.end()) continue;
     auto was = before->second.find(s.key());
     Counted then = was == before->second.end() ? Counted{} : was->second;
     s.more_objects = static_cast<int64_t>(s.objects() - then.objects);
     s.more_bytes = static_cast<int64_t>(s.bytes() - then.bytes);
+  }
+}
+
+void Earlier::remember(const LeakReport& report) {
+  std::map<std::string, Counted> now;
+  for (const LeakSite& s : report.sites) {
+    Counted& sum = now[s.key()];
+    sum.objects += s.objects();
+    sum.bytes += s.bytes();
   }
   sites_[report.program] = std::move(now);
 }

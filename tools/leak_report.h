@@ -60,8 +60,10 @@ class Earlier {
  public:
   // Of a file that --json wrote: "" or what is wrong with it.
   std::string read(const std::string& file);
-  // Fills in the growth of each site and remembers the report for the next time.
-  void compare(LeakReport& report);
+  // Fills in the growth of each site, where there is an earlier report of the program.
+  void compare(LeakReport& report) const;
+  // For the next report of the same process.
+  void remember(const LeakReport& report);
 
  private:
   // By program: process ids do not outlive a process.

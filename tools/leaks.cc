@@ -138,6 +138,7 @@ int watch(pid_t pid, const Wanted& wanted, Known& known, Printer& printer) {
     if (!problem.empty() && gone && round > 1) return code;
     if (!problem.empty()) return fail("leaks", problem);
     printer.print(reports, known.suppressions);
+    if (reports[0].complete()) known.earlier.remember(reports[0]);
     code = reports[0].leaked().objects != 0 ? wanted.exit_code : 0;
     if (!reports[0].complete()) code = kExitOwnFailure;
     if (wanted.interval == 0 || round == wanted.count) return code;

@@ -197,7 +197,7 @@ def bad_input(context):
     path = program.folder / f"{program.pid}.sock"
     check(path.stat().st_mode & 0o777 == 0o600, oct(path.stat().st_mode))
     check(program.folder.stat().st_mode & 0o777 == 0o700, "folder's mode")
-    known = b"; known are process gs stack\n"
+    known = b"; known are process gs stack gc leaks\n"
     for request, answer in ((b"\n", b"error: unknown request ''" + known),
                             (b"hello you\n", b"error: unknown request 'hello you'" + known),
                             (b"\0\xff\x1b[2J\n", None),

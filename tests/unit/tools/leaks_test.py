@@ -182,6 +182,8 @@ class Started(Case):
                     json.loads(path.read_text())["processes"]]
         self.assertEqual(len(programs), 3)
         self.assertEqual(programs[1:], ["true", "true"])
+        sites = [p["sites"][0] for p in json.loads(path.read_text())["processes"]]
+        self.assertEqual([s["more_bytes"] for s in sites], [None] * 3)  # siblings, not earlier ones
 
     def test_a_program_that_only_starts_others(self):
         ends = "import os, subprocess; subprocess.run(['/bin/true']); os._exit(0)"
