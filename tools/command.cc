@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 
 namespace graft::tools {
 
@@ -59,6 +60,14 @@ std::optional<int> parseArguments(CLI::App& app, const std::vector<std::string>&
     return fail(args[0], firstLine(e.what()));
   }
   return std::nullopt;
+}
+
+std::optional<pid_t> processId(const std::string& text) {
+  pid_t pid = 0;
+  const char* end = text.data() + text.size();
+  auto [at, error] = std::from_chars(text.data(), end, pid);
+  if (error != std::errc() || at != end || pid <= 0) return std::nullopt;
+  return pid;
 }
 
 int exitCodeOf(Target::State state) {

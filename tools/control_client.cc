@@ -20,8 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kPatienceSeconds = 10;
-
 std::string ownIdOf(pid_t pid) {
   std::ifstream status(fmt::format("/proc/{}/status", pid));
   for (std::string line; std::getline(status, line);) {
@@ -74,7 +72,7 @@ ControlClient::~ControlClient() {
   if (fd_ >= 0) close(fd_);
 }
 
-std::string ControlClient::connect(pid_t pid) {
+std::string ControlClient::connect(pid_t pid, int patience_seconds) {
   if (!fs::exists(fmt::format("/proc/{}", pid))) return fmt::format("there is no process {}", pid);
   std::error_code error;
   std::string path = listenerOf(pid, error);
@@ -103,7 +101,7 @@ std::string ControlClient::connect(pid_t pid) {
       at >= 0 && fd_ >= 0 && ::connect(fd_, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0;
   int why = errno;
   if (at >= 0) close(at);
-  timeval patience{kPatienceSeconds, 0};
+  timeval patience{patience_seconds, 0};
   if (done) setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   return done ? "" : fmt::format("{}: {}", path, std::strerror(why));
 }
@@ -138,7 +136,7 @@ bool ControlClient::readBytes(size_t n, std::string& out) {
   return true;
 }
 
-std::string ControlClient::ask(const std::string& request, std::vector<Answer>& out) {
+std::string ControlClient::ask(const std::string& request, std::vector<Answer>& out, Bytes bytes) {
   out.clear();
   std::string line = request + "\n";
   if (send(fd_, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) {
@@ -150,8 +148,8 @@ std::string ControlClient::ask(const std::string& request, std::vector<Answer>& 
     Answer a;
     a.object = nlohmann::json::parse(line, nullptr, false);
     if (a.object.is_discarded()) return "the process's answer is no JSON";
-    if (a.object.contains("bytes") && !readBytes(a.object.at("bytes").get<size_t>(), a.bytes))
-      break;
+    bool follow = bytes == Bytes::kFollow && a.object.contains("bytes");
+    if (follow && !readBytes(a.object.at("bytes").get<size_t>(), a.bytes)) break;
     out.push_back(std::move(a));
   }
   return "the process's answer breaks off";

@@ -23,9 +23,13 @@ class ControlClient {
   ControlClient(const ControlClient&) = delete;
   ControlClient& operator=(const ControlClient&) = delete;
 
-  // "" or why not.
-  std::string connect(pid_t pid);
-  std::string ask(const std::string& request, std::vector<Answer>& out);
+  // Whether a line's "bytes" says how many bytes follow it, as in the reply to `stack`; in others
+  // it is a figure like any.
+  enum class Bytes { kNone, kFollow };
+
+  // "" or why not. The patience is for each part of a reply.
+  std::string connect(pid_t pid, int patience_seconds = 10);
+  std::string ask(const std::string& request, std::vector<Answer>& out, Bytes bytes = Bytes::kNone);
 
  private:
   bool fill();

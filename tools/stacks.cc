@@ -5,7 +5,6 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <filesystem>
 #include <fstream>
 
@@ -108,7 +107,8 @@ void printFrames(const std::vector<Frame>& frames) {
 void printG(const Json& g, ControlClient& client, Unwinder& unwinder, bool all_frames) {
   std::vector<Answer> answers;
   uint64_t id = g.at("g").get<uint64_t>();
-  std::string problem = client.ask(fmt::format("stack {}", id), answers);
+  std::string problem =
+      client.ask(fmt::format("stack {}", id), answers, ControlClient::Bytes::kFollow);
   std::vector<Frame> frames;
   bool guessed = false;
   if (problem.empty() && !answers.empty()) {
@@ -200,13 +200,9 @@ int stacksCommand(const std::vector<std::string>& args) {
   app.add_option("PID", wanted.pid, "the process")->required();
   if (auto code = parseArguments(app, args)) return *code;
   wanted.one = only->count() != 0;
-  pid_t pid = 0;
-  const char* end = wanted.pid.data() + wanted.pid.size();
-  auto [at, error] = std::from_chars(wanted.pid.data(), end, pid);
-  if (error != std::errc() || at != end || pid <= 0) {
-    return fail("stacks", fmt::format("'{}' is no process id", wanted.pid));
-  }
-  return show(pid, wanted);
+  std::optional<pid_t> pid = processId(wanted.pid);
+  if (!pid) return fail("stacks", fmt::format("'{}' is no process id", wanted.pid));
+  return show(*pid, wanted);
 }
 
 }  // namespace graft::tools

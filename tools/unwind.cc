@@ -2,13 +2,13 @@
 // memory are those of the stack at hand.
 #include "tools/unwind.h"
 
-#include <cxxabi.h>
 #include <elfutils/libdwfl.h>
 #include <fmt/core.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
+
+#include "tools/symbols.h"
 
 namespace graft::tools {
 namespace {
@@ -16,22 +16,11 @@ namespace {
 constexpr size_t kMostFrames = 256;
 constexpr pid_t kOnlyThread = 1;
 
-// Also a C function may be called as a type is in a mangled name: "f" is not float.
-std::string demangled(const char* name) {
-  if (std::strncmp(name, "_Z", 2) != 0) return name;
-  int status = 0;
-  char* plain = abi::__cxa_demangle(name, nullptr, nullptr, &status);
-  std::string out = status == 0 ? plain : name;
-  std::free(plain);
-  return out;
-}
-
 }  // namespace
 
 struct Unwinder::State {
-  char* debug_path = nullptr;
-  Dwfl_Callbacks files{};
-  Dwfl* dwfl = nullptr;
+  Symbols symbols;
+  Dwfl* dwfl = nullptr;  // its
   const StackCopy* stack = nullptr;
   std::vector<std::pair<uint64_t, bool>> pcs;  // and whether the pc itself is in the function
 
@@ -98,51 +87,26 @@ struct Unwinder::State {
 };
 
 Unwinder::Unwinder() : state_(std::make_unique<State>()) {}
-Unwinder::~Unwinder() {
-  if (state_->dwfl != nullptr) dwfl_end(state_->dwfl);
-}
+Unwinder::~Unwinder() = default;
 
 std::string Unwinder::open(pid_t pid) {
   static const Dwfl_Thread_Callbacks kThreads = {
       State::nextThread, State::getThread, State::readMemory, State::setRegisters, nullptr, nullptr,
   };
   State& s = *state_;
-  s.files.find_elf = dwfl_linux_proc_find_elf;
-  s.files.find_debuginfo = dwfl_standard_find_debuginfo;
-  s.files.debuginfo_path = &s.debug_path;
-  s.dwfl = dwfl_begin(&s.files);
-  if (s.dwfl == nullptr) return dwfl_errmsg(-1);
-  dwfl_report_begin(s.dwfl);
-  int error = dwfl_linux_proc_report(s.dwfl, pid);
-  dwfl_report_end(s.dwfl, nullptr, nullptr);
-  if (error != 0) return error > 0 ? std::strerror(error) : dwfl_errmsg(-1);
+  if (std::string problem = s.symbols.openProcess(pid); !problem.empty()) return problem;
+  s.dwfl = s.symbols.dwfl();
   return dwfl_attach_state(s.dwfl, nullptr, pid, &kThreads, &s) ? "" : dwfl_errmsg(-1);
 }
 
 Frame Unwinder::name(uint64_t pc, bool exact) {
+  Place p = state_->symbols.name(exact ? pc : pc - 1);  // within the call
   Frame f;
   f.pc = pc;
-  Dwarf_Addr at = exact ? pc : pc - 1;  // within the call
-  Dwfl_Module* module = dwfl_addrmodule(state_->dwfl, at);
-  if (module == nullptr) return f;
-  GElf_Off offset = 0;
-  GElf_Sym symbol;
-  const char* function =
-      dwfl_module_addrinfo(module, at, &offset, &symbol, nullptr, nullptr, nullptr);
-  if (function != nullptr) f.function = demangled(function);
-  f.offset = offset + (exact ? 0 : 1);
-  const char* main_file = nullptr;
-  const char* path =
-      dwfl_module_info(module, nullptr, nullptr, nullptr, nullptr, nullptr, &main_file, nullptr);
-  std::string file = main_file != nullptr ? main_file : path != nullptr ? path : "";
-  f.of_graft = std::filesystem::path(file).filename() == "libgraft.so";
-  f.place = file;
-  int line = 0;
-  Dwfl_Line* source = dwfl_module_getsrc(module, at);
-  const char* name = source == nullptr
-                         ? nullptr
-                         : dwfl_lineinfo(source, nullptr, &line, nullptr, nullptr, nullptr);
-  if (name != nullptr) f.place = fmt::format("{}:{}", name, line);
+  f.function = p.function;
+  if (!p.module.empty()) f.offset = p.offset + (exact ? 0 : 1);
+  f.of_graft = std::filesystem::path(p.module).filename() == "libgraft.so";
+  f.place = p.file.empty() ? p.module : fmt::format("{}:{}", p.file, p.line);
   return f;
 }
 

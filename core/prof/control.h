@@ -3,8 +3,8 @@
 // thread. One file per process, FOLDER/PID.sock, for the same user and root.
 //
 //   request   one line of text, at most 255 bytes: a command of `commands` and its argument
-//   reply     lines of JSON, where a line with "bytes": N is followed by N bytes as they are,
-//             then `ok`; or a line `error: ...` alone
+//   reply     lines of JSON, where in the reply to `stack` a line with "bytes": N is followed by N
+//             bytes as they are; then `ok`; or a line `error: ...` alone
 //
 // One client at a time; one that says nothing for some seconds is dropped. wanted(), stop():
 // threads of the program, outside signal handlers; the others as they say. The thread makes inline

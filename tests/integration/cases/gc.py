@@ -119,6 +119,26 @@ def off_on_demand(context):
     program.child.wait(30)
 
 
+def shown_by_the_tool(context, mode):
+    if context.cli is None:
+        raise Skip("no graft command")
+    program = context.program("gc_leak.c", ["-pthread"])
+    run = context.run([context.cli, "leaks", "--lib", context.lib, "--json", "--", program],
+                      MODES[mode])
+    check(run.status == 23, run.text())
+    parent = json.loads(run.err)["processes"][0]
+    check(parent["pid"] != run.pid and parent["program"] == str(program), str(parent)[:300])
+    found = {}
+    for site in parent["sites"]:
+        place = site["frames"][0]
+        check(place["file"].endswith("gc_leak.c") and place["line"] > 0, str(place))
+        sums = found.setdefault(place["function"].removeprefix("leak_"), {})
+        for key, value in site.items():
+            if isinstance(value, int):
+                sums[key] = sums.get(key, 0) + value
+    check_leaks(found)
+
+
 def keep(context, mode):
     result = context.graft([context.program("gc_keep.c", ["-pthread"]), "5"],
                            {**DETECT, **MODES[mode]})
@@ -208,6 +228,7 @@ def ours(context, source, every, least, mode):
 for _mode in MODES:
     for _name, _case in (("leaks are reported at exit", file_at_exit),
                          ("leaks are reported on demand", on_demand),
+                         ("leaks are shown by the tool", shown_by_the_tool),
                          ("every kind of reference keeps", keep),
                          ("waits are not disturbed", blocked),
                          ("programs under stress", programs),
