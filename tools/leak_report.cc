@@ -109,8 +109,10 @@ void nameSites(LeakReport& report, const Symbols& symbols, Suppressions& suppres
     by->objects += s.objects();
     by->bytes += s.bytes();
   }
-  std::stable_sort(report.sites.begin(), report.sites.end(),
-                   [](const LeakSite& a, const LeakSite& b) { return a.bytes() > b.bytes(); });
+  // Not stable_sort: libstdc++'s makes clang 19 warn about a function of its own.
+  std::sort(report.sites.begin(), report.sites.end(), [](const LeakSite& a, const LeakSite& b) {
+    return a.bytes() != b.bytes() ? a.bytes() > b.bytes() : a.pc < b.pc;
+  });
 }
 
 std::string Earlier::read(const std::string& file) {

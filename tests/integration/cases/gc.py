@@ -215,8 +215,8 @@ def compilers(context, mode):
 
 
 # Programs of ours that torture threads, signals and fork, with a cycle every so many allocations.
-OURS = [("forks.c", 500, 1), ("handlers.c", 50, 0),
-        ("fork_signal.c", 100, 0), ("sync.c", 20, 0), ("semantics.c", 20, 0)]
+OURS = [("forks.c", 1000, 1), ("handlers.c", 50, 0),
+        ("fork_signal.c", 300, 0), ("sync.c", 20, 0), ("semantics.c", 20, 0)]
 
 
 def ours(context, source, every, least, mode):
