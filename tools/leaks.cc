@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -155,7 +156,7 @@ class ReportFolder {
     const char* place = std::getenv("TMPDIR");
     // The runtime would expand a '%'.
     bool usable = place != nullptr && *place != '\0' && std::strchr(place, '%') == nullptr;
-    path_ = fmt::format("{}/graft-leaks-XXXXXX", usable ? place : "/tmp");
+    path_ = fmt::format("{}/graft-leaks-XXXXXX", usable ? place : P_tmpdir);
     std::error_code error;
     if (usable) path_ = fs::absolute(path_, error).string();
     if (mkdtemp(path_.data()) == nullptr) path_.clear();

@@ -10,40 +10,20 @@ One line of JSON per run is kept; started again, it goes on where it stopped.
 Go's part needs Debian's golang-go and is left out, with a line that says so, where it is missing.
 Exit code: 0 all runs succeeded, 1 some failed, 2 nothing could be run."""
 
-import argparse
 import json
 import os
 import pathlib
 import re
-import shutil
 import statistics
 import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from run import BUILD, Runs, machine  # noqa: E402
+from versus import NAMES, compare, parser  # noqa: E402
 
 HOPS = 100_000
 BENCHES = {"pipe": None, "echo_100": 100, "echo_1000": 1000, "echo_9000": 9000}
-NAMES = ("kernel", "graft", "go")
-
-
-def runtimes(args):
-    """{name: (program, environment)} of what can run here."""
-    program = str(args.build / "compare/io")
-    found = {"kernel": (program, {}),
-             "graft": (program, {"LD_PRELOAD": str(args.lib), "GRAFT_THREADS": "m:n"})}
-    if shutil.which("go") is None:
-        print("left out: Go, package golang-go is not installed", file=sys.stderr)
-        return found
-    out = args.build / "compare/out/io-go"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    cache = args.build / "compare/out/go-cache"
-    subprocess.run(["go", "build", "-o", out, HERE / "io.go"], check=True,
-                   env=dict(os.environ, GOCACHE=str(cache), GOFLAGS="-mod=mod", GO111MODULE="off"))
-    found["go"] = (str(out), {})
-    return found
 
 
 def pipe(program, environment):
@@ -76,8 +56,8 @@ def echo(program, environment, load, connections, seconds):
     return result
 
 
-def measure(args, runtime, bench):
-    program, extra = runtime
+def measure(args, _, found, bench):
+    program, extra = found
     environment = dict(os.environ, **extra)
     try:
         if BENCHES[bench] is None:
@@ -109,42 +89,7 @@ def table(runs):
     return "\n".join(lines)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=pathlib.Path, default=BUILD, help="the build tree")
-    parser.add_argument("--lib", type=pathlib.Path, help="default: libgraft.so of the build tree")
-    parser.add_argument("--out", help="the file of runs")
-    parser.add_argument("--only", default="", help="only benches whose name this pattern finds")
-    parser.add_argument("--repeat", type=int, default=5, help="rounds; default 5")
-    parser.add_argument("--seconds", type=int, default=3, help="of load per run; default 3")
-    args = parser.parse_args()
-    args.build = args.build.resolve()
-    args.lib = (args.lib or args.build / "libgraft.so").resolve()
-    if not (args.build / "compare/io").is_file() or not args.lib.is_file():
-        print("compare/io or libgraft.so is not built", file=sys.stderr)
-        return 2
-    runs = Runs(args.out or args.build / "compare/out/io.jsonl")
-    found = runtimes(args)
-    if not runs.headers:
-        runs.append({"header": {"machine": machine(), "scale": 100, "libraries": {}}})
-    done, failed = runs.done(), 0
-    for turn in range(args.repeat):
-        for index, bench in enumerate(BENCHES):
-            names = list(found)
-            shift = (turn + index) % len(names)
-            for name in names[shift:] + names[:shift]:
-                if not re.search(args.only, bench) or (bench, name, turn) in done:
-                    continue
-                record = measure(args, found[name], bench)
-                runs.append({"command": bench, "library": name, "round": turn,
-                             "load": os.getloadavg()[0], **record})
-                failed += not record["ok"]
-                if not record["ok"]:
-                    print(f"{bench} {name}: {record['problem']}", file=sys.stderr)
-    print(table(runs))
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    options = parser(__doc__)
+    options.add_argument("--seconds", type=int, default=3, help="of load per run; default 3")
+    sys.exit(compare(options.parse_args(), "io", HERE / "io.go", BENCHES, measure, table))

@@ -37,14 +37,6 @@ void eachNumberAfter(const char* name, char behind, const char* text, size_t n,
   }
 }
 
-struct Entry {  // linux_dirent64
-  uint64_t inode;
-  int64_t offset;
-  uint16_t bytes;
-  uint8_t type;
-  char name[];
-};
-
 // Whole lines of a file of any length, a buffer at a time.
 template <class F>
 bool readLines(const char* path, char* text, size_t size, F parse) {
@@ -96,7 +88,7 @@ const char* KernelRoots::read() const {
   const char* why = nullptr;
   for (long n; (n = os::sys(SYS_getdents64, dir, os::arg(list), sizeof list)) > 0;) {
     for (long at = 0; at < n;) {
-      auto* e = reinterpret_cast<Entry*>(list + at);
+      auto* e = reinterpret_cast<os::DirEntry*>(list + at);
       at += e->bytes;
       if (!isEpoll(e->name)) continue;
       base::Line path;

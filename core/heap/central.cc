@@ -211,6 +211,19 @@ bool Heap::releaseIfEmpty(Span* s, MCentral& m, bool keep_one) {
   return true;
 }
 
+// Returns all spans without a slot handed out to mheap; keep_kept: but those kept against flutter.
+void Heap::releaseEmpties(bool keep_kept) {
+  for (size_t i = 1; i < kNumClasses; i++) {
+    MCentral& m = central[i];
+    os::Lock lock(m.mu);
+    for (SpanId id = m.head; id != 0;) {
+      Span* s = space.span(id);
+      id = s->next;
+      releaseIfEmpty(s, m, keep_kept && s->flag != 0);
+    }
+  }
+}
+
 void Heap::flush(ClassId cls, void** slots, uint32_t n) {
   if (base::planted(base::Plant::kLostFree) && n > 1) n--;
   Span* s = nullptr;

@@ -166,15 +166,7 @@ uint64_t Heap::sweepAll() {
 
 void Heap::endCycle() {
   phase_.storeRelease(static_cast<uint32_t>(Phase::kIdle));
-  for (size_t i = 1; i < kNumClasses; i++) {
-    MCentral& m = central[i];
-    os::Lock lock(m.mu);
-    for (SpanId id = m.head; id != 0;) {
-      Span* s = space.span(id);
-      id = s->next;
-      releaseIfEmpty(s, m, s->flag != 0);
-    }
-  }
+  releaseEmpties(true);
 }
 
 }  // namespace graft::heap

@@ -246,6 +246,7 @@ class Heap {
   size_t purgeCold();
   size_t purgeSpan(Span* s) GRAFT_REQUIRES(central[s->cls.loadRelaxed()].mu);
   void giveToSlowSpan(const BlockInfo& b);
+  void releaseEmpties(bool keep_kept);
   void allocateBlack(void* p);
   bool readsFreed() const;
   void slowOp(MCache& c);

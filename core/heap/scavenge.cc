@@ -116,15 +116,7 @@ size_t Heap::trim(Trim how) {
   size_t pages = 0;
   if (how == Trim::kAll || begin >= next_walk_ns_.loadRelaxed()) {
     reapCaches(begin / 1'000'000, 0);
-    for (size_t i = 1; i < kNumClasses; i++) {
-      MCentral& m = central[i];
-      os::Lock lock(m.mu);
-      for (SpanId id = m.head; id != 0;) {
-        Span* s = space.span(id);
-        id = s->next;
-        releaseIfEmpty(s, m, false);
-      }
-    }
+    releaseEmpties(false);
     pages = purgePartial();
     uint64_t end = os::nowNs();
     next_walk_ns_.storeRelaxed(end + (end - begin) * kShare);

@@ -27,6 +27,15 @@ long arg(T* p) {
 
 inline bool failed(long ret) { return static_cast<unsigned long>(ret) > -4096UL; }
 
+// What getdents64 gives: linux_dirent64.
+struct DirEntry {
+  uint64_t inode;
+  int64_t offset;
+  uint16_t bytes;
+  uint8_t type;
+  char name[];
+};
+
 inline int gettid() { return static_cast<int>(sys(SYS_gettid)); }
 inline int getpid() { return static_cast<int>(sys(SYS_getpid)); }
 

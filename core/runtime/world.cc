@@ -21,14 +21,6 @@ namespace {
 constexpr long kNoSuchThread = -3;  // ESRCH
 constexpr uint64_t kLookCloserNs = 2'000'000;
 
-struct Entry {  // linux_dirent64
-  uint64_t inode;
-  int64_t offset;
-  uint16_t bytes;
-  uint8_t type;
-  char name[];
-};
-
 uint32_t numberOf(const char* name) {
   uint32_t v = 0;
   for (; *name >= '0' && *name <= '9'; name++) v = v * 10 + static_cast<uint32_t>(*name - '0');
@@ -206,7 +198,7 @@ bool World::signalNew(bool& any) {
   bool room = true;
   while (room && (n = os::sys(SYS_getdents64, dir, os::arg(list), sizeof list)) > 0) {
     for (long at = 0; at < n && room;) {
-      auto* e = reinterpret_cast<Entry*>(list + at);
+      auto* e = reinterpret_cast<os::DirEntry*>(list + at);
       at += e->bytes;
       uint32_t tid = numberOf(e->name);
       if (tid == 0 || find(tid) != nullptr || isHelper(tid)) continue;
