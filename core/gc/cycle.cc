@@ -9,6 +9,7 @@
 #include "core/os/clock.h"
 #include "core/os/mem.h"
 #include "core/os/message.h"
+#include "core/os/signals.h"
 #include "core/os/sys.h"
 
 namespace graft::gc {
@@ -80,10 +81,11 @@ void Collector::lookForCause(uint64_t) {
 void Collector::collectDue() {
   uint32_t due = due_.exchangeRelaxed(0);
   if (due == 0) return;
+  os::HoldSignals hold(signalsOpen());
   // Somebody else's cycle is as good.
   if (!mu_.tryLock()) return;
+  collectLocked(static_cast<Cause>(due - 1), false);
   mu_.unlock();
-  collect(static_cast<Cause>(due - 1), false);
 }
 
 // Nothing is given back to the program's use, so what counts is all that is in use, not what lives:
@@ -100,10 +102,24 @@ void Collector::setGoal() {
 
 // --- One cycle
 
+// A handler would run in the middle of a cycle that its own thread waits for, and might fork. The
+// stop signal, and faults, do not wait.
+uint64_t Collector::signalsOpen() const {
+  uint64_t open = 0;
+  constexpr int kFaults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+  for (int s : kFaults) open |= uint64_t{1} << (s - 1);
+  int stop = world_.signal != nullptr ? world_.signal(world_.self) : 0;
+  return stop != 0 ? open | uint64_t{1} << (stop - 1) : open;
+}
+
 CycleStats Collector::collect(Cause cause, bool by_site) {
   if (!on_) return {};
+  os::HoldSignals hold(signalsOpen());
   os::Lock lock(mu_);
-  collecting_.storeRelaxed(static_cast<uint32_t>(os::gettid()));
+  return collectLocked(cause, by_site);
+}
+
+CycleStats Collector::collectLocked(Cause cause, bool by_site) {
   cause_ = cause;
   by_site_ = by_site;
   uint64_t before = bytesInUse();
@@ -122,7 +138,6 @@ CycleStats Collector::collect(Cause cause, bool by_site) {
   if (last_.stw_ns > totals_.longest_stw_ns) totals_.longest_stw_ns = last_.stw_ns;
   setGoal();
   if (settings_.trace) trace(last_, before);
-  collecting_.storeRelaxed(0);
   return last_;
 }
 
@@ -297,11 +312,9 @@ void Collector::trace(const CycleStats& s, uint64_t before) {
 
 // --- fork
 
-// A handler that interrupted the very thread that waits for a cycle may fork, too: it holds mu_
-// already, and the child gets the heap as it is then.
+// A thread that waits for a cycle of its own runs no handler that could fork.
 void Collector::forkPrepare() {
-  bool own = collecting_.loadRelaxed() == static_cast<uint32_t>(os::gettid());
-  if (!on_ || own) return;
+  if (!on_) return;
   mu_.lockForFork();
   fork_locked_ = true;
 }
@@ -317,7 +330,6 @@ void Collector::forkChild() {
   fork_locked_ = false;
   mu_.reset();
   due_.storeRelaxed(0);
-  collecting_.storeRelaxed(0);
   for (Worker& w : own_->workers) w.thread.forget();
   if (!heap_->cycleActive()) return;
   if (heap_->phase() == heap::Phase::kMarking) heap_->finishMark(heap::SweepMode::kDetect);

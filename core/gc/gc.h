@@ -106,6 +106,8 @@ class Collector {
 
   void lookForCause(uint64_t allocations);
   void cycle();
+  uint64_t signalsOpen() const;
+  CycleStats collectLocked(Cause cause, bool by_site) GRAFT_REQUIRES(mu_);
   const char* cycleStopped();
   void markFromRoots();
   void acknowledgeAll();
@@ -134,7 +136,6 @@ class Collector {
   uint32_t cycle_ = 0;
   bool by_site_ = false;
   Cause cause_ = Cause::kAsked;
-  base::Atomic<uint32_t> collecting_{0};  // tid of who holds mu_ for a cycle
   CycleStats last_;
   CollectorTotals totals_;
 

@@ -25,6 +25,8 @@ struct StackInfo {
 inline constexpr size_t kRedZone = 128;
 
 struct World {
+  // The signal by which threads are stopped, 0 if there is none.
+  int (*signal)(void* self) = nullptr;
   // Null: everything stands still. Else why not, and everything runs again.
   const char* (*stop)(void* self, uint64_t timeout_ns) = nullptr;
   void (*start)(void* self) = nullptr;

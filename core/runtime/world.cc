@@ -62,6 +62,7 @@ Addr stackPointer(const void* context) {
 gc::World World::forCollector() {
   gc::World w;
   w.self = this;
+  w.signal = [](void* self) { return static_cast<World*>(self)->signal(); };
   w.stop = [](void* self, uint64_t ns) { return static_cast<World*>(self)->stop(ns); };
   w.start = [](void* self) { static_cast<World*>(self)->start(); };
   w.forEachStack = [](void* self, void (*f)(void*, const gc::StackInfo&), void* arg) {

@@ -6,6 +6,7 @@
 // thread of the program.
 #include <errno.h>
 
+#include "core/os/signals.h"
 #include "core/os/thread.h"
 #include "shims/glibc/own_tid.h"
 #include "shims/threads/real.h"
@@ -36,20 +37,13 @@ constinit os::HelperThread signal_thread{};
 // The table's lock is taken in handlers too.
 class Quiet {
  public:
-  Quiet() {
-    uint64_t all = ~uint64_t{0};
-    os::sys(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&all), os::arg(&old_), 8);
-    table_lock.lock();
-  }
-  ~Quiet() {
-    table_lock.unlock();
-    os::sys(SYS_rt_sigprocmask, SIG_SETMASK, os::arg(&old_), 0, 8);
-  }
+  Quiet() : lock_(table_lock) {}
   Quiet(const Quiet&) = delete;
   Quiet& operator=(const Quiet&) = delete;
 
  private:
-  uint64_t old_ = 0;
+  os::HoldSignals hold_;
+  os::Lock lock_;
 };
 
 struct KernelAction {
