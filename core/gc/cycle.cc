@@ -24,6 +24,7 @@ struct Collector::Own {
   static constexpr size_t kRanges = 65536, kLeftOut = 65536, kStacks = 16384;
   Worker workers[kMostWorkers];
   char text[16_KiB];
+  char bytes[1_MiB];  // hardly ever touched, and not kept
   RootSet::Job ranges[kRanges];
   uint32_t first_job[kRanges + 1];
   RootSet::Range left_out[kLeftOut];
@@ -199,10 +200,13 @@ const char* Collector::cycleStopped() {
     uint64_t begin = os::nowNs();
     markFromRoots();
     last_.mark_ns = os::nowNs() - begin;
-    KernelRoots kernel{own_->text, sizeof own_->text,
+    KernelRoots kernel{own_->bytes, sizeof own_->bytes,
                        [](void* arg, uint64_t w) { static_cast<Marker*>(arg)->rootWord(w); },
                        &own_->workers[0].marker};
     why = kernel.read();
+    Addr bytes = roundUp(reinterpret_cast<Addr>(own_->bytes), kOsPage);
+    os::purge(bytes,
+              roundDown(reinterpret_cast<Addr>(own_->bytes + sizeof own_->bytes), kOsPage) - bytes);
     own_->workers[0].marker.drain();
   }
   for (uint32_t i = 0; i < settings_.workers; i++) {

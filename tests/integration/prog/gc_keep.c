@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -85,6 +86,22 @@ static __attribute__((noinline)) void drop(void) {
 
 static int ep, pipes[kMany][2];
 static timer_t timers[kMany];
+static int queue[2], talk[2];
+
+/* As a message with a kind and a pointer, so unaligned. */
+static void post(int fd, void* p) {
+  char message[1 + sizeof p] = "m";
+  memcpy(message + 1, &p, sizeof p);
+  CHECK(write(fd, message, sizeof message) == sizeof message);
+}
+
+static void fetch_and_free(int fd) {
+  void* p;
+  char message[1 + sizeof p];
+  CHECK(read(fd, message, sizeof message) == sizeof message && message[0] == 'm');
+  memcpy(&p, message + 1, sizeof p);
+  free(p);
+}
 
 static void on_timer(int s, siginfo_t* info, void* context) {
   (void)s, (void)context;
@@ -93,6 +110,7 @@ static void on_timer(int s, siginfo_t* info, void* context) {
 
 static __attribute__((noinline)) void into_kernel(void) {
   ep = epoll_create1(0);
+  CHECK(pipe(queue) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, talk) == 0);
   for (int i = 0; i < kMany; i++) {
     CHECK(pipe(pipes[i]) == 0);
     struct epoll_event e = {.events = EPOLLIN, .data = {.ptr = block()}};
@@ -100,6 +118,8 @@ static __attribute__((noinline)) void into_kernel(void) {
     struct sigevent how = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
     how.sigev_value.sival_ptr = block();
     CHECK(timer_create(CLOCK_MONOTONIC, &how, &timers[i]) == 0);
+    post(queue[1], block());
+    post(talk[0], block());
   }
 }
 
@@ -110,6 +130,8 @@ static __attribute__((noinline)) void out_of_kernel(void) {
     CHECK(epoll_wait(ep, &e, 1, 1000) == 1);
     free(e.data.ptr);
     CHECK(read(pipes[i][0], &e, 1) == 1);
+    fetch_and_free(queue[0]);
+    fetch_and_free(talk[1]);
   }
   struct sigaction a = {.sa_sigaction = on_timer, .sa_flags = SA_SIGINFO};
   sigaction(SIGUSR1, &a, NULL);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -262,6 +263,43 @@ TEST(KernelRoots, WhatEpollAndTimersHoldIsFound) {
   close(ep);
   close(pipes[0]);
   close(pipes[1]);
+}
+
+// What waits in pipes and local sockets is found at any offset and left for its reader.
+TEST(KernelRoots, WaitingBytesAreLookedAtAndStay) {
+  constexpr uint64_t kWord = 0xc0ffee0012345678;
+  int pipes[2], stream[2], packets[2];
+  ASSERT_EQ(pipe(pipes), 0);
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, stream), 0);
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, packets), 0);
+  constexpr int kFill = 5003;  // more than one piece of the small buffer below
+  std::string bytes(kFill, 'x');
+  bytes.append(reinterpret_cast<const char*>(&kWord), sizeof kWord);
+  for (int i = 0; i < 300; i++) ASSERT_EQ(write(pipes[1], bytes.data(), 17), 17);
+  ssize_t size = static_cast<ssize_t>(bytes.size());
+  for (int fd : {pipes[1], stream[0], packets[0]})
+    ASSERT_EQ(write(fd, bytes.data(), bytes.size()), size);
+  std::vector<uint64_t> words;
+  char text[8192];
+  KernelRoots kernel{text, sizeof text, collect, &words};
+  for (int round = 1; round <= 2; round++) {
+    EXPECT_EQ(kernel.read(), nullptr);
+    EXPECT_EQ(std::count(words.begin(), words.end(), kWord), 3 * round);
+  }
+  std::string back(300 * 17 + bytes.size() + 1, '\0');
+  EXPECT_EQ(read(pipes[0], back.data(), back.size()), 300 * 17 + size);
+  EXPECT_EQ(read(stream[1], back.data(), back.size()), size);
+  EXPECT_EQ(back.compare(0, bytes.size(), bytes), 0);
+  EXPECT_EQ(read(packets[1], back.data(), back.size()), size);
+  // All gone: nothing is found any more.
+  words.clear();
+  EXPECT_EQ(kernel.read(), nullptr);
+  EXPECT_EQ(std::count(words.begin(), words.end(), kWord), 0);
+  // What does not fit is not passed over in silence.
+  std::string much(sizeof text, 'y');
+  ASSERT_EQ(write(stream[0], much.data(), much.size()), static_cast<ssize_t>(much.size()));
+  EXPECT_NE(kernel.read(), nullptr);
+  for (int fd : {pipes[0], pipes[1], stream[0], stream[1], packets[0], packets[1]}) close(fd);
 }
 
 TEST(KernelRoots, OddText) {
