@@ -27,6 +27,7 @@ int accept(int fd, sockaddr* from, socklen_t* len) { return io::accept(fd, from,
 int accept4(int fd, sockaddr* from, socklen_t* len, int flags) {
   return io::accept4(fd, from, len, flags);
 }
+int connect(int fd, const sockaddr* to, socklen_t len) { return io::connect(fd, to, len); }
 int poll(pollfd* fds, nfds_t n, int timeout_ms) { return io::poll(fds, n, timeout_ms); }
 int epoll_wait(int set, epoll_event* events, int most, int timeout_ms) {
   return io::epoll_wait(set, events, most, timeout_ms);

@@ -1,5 +1,6 @@
-// A P changes hands around a call that blocks, knowingly (blocking) or unseen (retake, by sysmon,
-// and enterSlow, when the M notices) [OWN-A]. What happens to the mcache is INV-OWN-3 in owner.h.
+// A P changes hands around a call that blocks, knowingly (blocking; lendP) or unseen (retake, by
+// sysmon, and enterSlow, when the M notices) [OWN-A]. What happens to the mcache is INV-OWN-3 in
+// owner.h.
 #include "core/base/check.h"
 #include "core/sched/sched.h"
 
@@ -30,8 +31,8 @@ M* Sched::enterSlow(M* m) {
   return currentM();
 }
 
-// sysmon's: p's M has been in the stay that was seen for too long, or sleeps in the kernel.
-bool Sched::retake(P* p, OwnerValue seen) {
+// p leaves its M, which stays in user code; false: it has moved on, or the world is stopped.
+bool Sched::takeFromUser(P* p, OwnerValue seen, base::Atomic<uint64_t>& count) {
   {
     os::Lock lock(mu_);
     if ((epoch_.loadRelaxed() & 1) != 0) return false;
@@ -40,10 +41,20 @@ bool Sched::retake(P* p, OwnerValue seen) {
     ms_.at(seen.m() - 1).unaware = true;
     unaware_++;
   }
-  retakes_.fetchAddRelaxed(1);
+  count.fetchAddRelaxed(1);
   base::delayPoint();
   handOffP(p);
   return true;
+}
+
+// sysmon's: p's M has been in the stay that was seen for too long, or sleeps in the kernel.
+bool Sched::retake(P* p, OwnerValue seen) { return takeFromUser(p, seen, retakes_); }
+
+void Sched::lendP() {
+  M* m = enter();
+  m->p->word.leave(m->held);
+  takeFromUser(m->p, m->held, handoffs_);
+  if (__builtin_expect(m->stop.leave(noStep), 0)) leaveRequested(m);
 }
 
 long Sched::blocking(long (*call)(void*), void* arg) {

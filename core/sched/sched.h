@@ -154,6 +154,9 @@ class Sched {
 
   // --- Calls that block in the kernel. [G] The P goes to others meanwhile.
   long blocking(long (*call)(void*), void* arg);
+  // [G] The same for a call of user code's, in which signal handlers run as ever: the P goes now
+  // instead of when sysmon sees the M asleep. It is back when the G next enters the runtime.
+  void lendP();
 
   // --- The world. [any]; the caller's M goes on. False: an M did not answer within the time, and
   // the world runs again.
@@ -307,6 +310,7 @@ class Sched {
   Look lookRunning(G* g, LookFn copy, void* arg);
   void answer(M* m, void* ucontext);
   // handoff.cc, sysmon.cc, deadlock.cc, world.cc
+  bool takeFromUser(P* p, OwnerValue seen, base::Atomic<uint64_t>& count);
   bool retake(P* p, OwnerValue seen);
   bool isDead() GRAFT_REQUIRES(mu_);
   void returnFromCall(M* m);

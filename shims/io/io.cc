@@ -309,13 +309,15 @@ ssize_t sendmsg(int fd, const msghdr* m, int flags) {
 
 int accept(int fd, sockaddr* from, socklen_t* len) { return io::accept4(fd, from, len, 0); }
 
-bool listens(int fd) {
-  int yes = 0;
-  socklen_t n = sizeof yes;
-  return !os::failed(
-             os::sys(SYS_getsockopt, fd, SOL_SOCKET, SO_ACCEPTCONN, os::arg(&yes), os::arg(&n))) &&
-         yes != 0;
+// An option of a socket's own; -1: it is none.
+int optionOf(int fd, int option) {
+  int value = 0;
+  socklen_t n = sizeof value;
+  long got = os::sys(SYS_getsockopt, fd, SOL_SOCKET, option, os::arg(&value), os::arg(&n));
+  return os::failed(got) ? -1 : value;
 }
+
+bool listens(int fd) { return optionOf(fd, SO_ACCEPTCONN) > 0; }
 
 // There is no call that tries: a connection that somebody else takes between the look and the call
 // makes the M sleep. What does not listen is told so by the call.
@@ -329,6 +331,23 @@ int accept4(int fd, sockaddr* from, socklen_t* len, int flags) {
     if (got != kMustBlock) return result<int>(got);
   }
   return real().accept4(fd, from, len, flags);
+}
+
+// Whether a connection takes a round trip or more. Local sockets answer at once, but for a listener
+// whose queue is full: sysmon finds that one.
+bool connectsSlowly(int fd) {
+  constexpr uint64_t kSlow = uint64_t{1} << AF_INET | uint64_t{1} << AF_INET6;
+  int family = optionOf(fd, SO_DOMAIN);
+  return family >= 0 && family < 64 && (kSlow >> family & 1) != 0 &&
+         optionOf(fd, SO_TYPE) == SOCK_STREAM &&
+         (os::sys(SYS_fcntl, fd, F_GETFL) & O_NONBLOCK) == 0;
+}
+
+// It cannot be tried without O_NONBLOCK, which is the open file's: it sleeps on its M, and whoever
+// waits for the P has it now. If nobody does, sysmon takes it when somebody may.
+int connect(int fd, const sockaddr* to, socklen_t len) {
+  if (mayPark() && !rt.sched.nobodyWaits() && connectsSlowly(fd)) rt.sched.lendP();
+  return real().connect(fd, to, len);
 }
 
 int poll(pollfd* fds, nfds_t n, int timeout_ms) {

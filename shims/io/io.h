@@ -31,6 +31,7 @@ ssize_t sendto(int fd, const void* buf, size_t n, int flags, const sockaddr* to,
 ssize_t sendmsg(int fd, const msghdr* m, int flags);
 int accept(int fd, sockaddr* from, socklen_t* len);
 int accept4(int fd, sockaddr* from, socklen_t* len, int flags);
+int connect(int fd, const sockaddr* to, socklen_t len);
 int poll(pollfd* fds, nfds_t n, int timeout_ms);
 int epoll_wait(int set, epoll_event* events, int most, int timeout_ms);
 int epoll_pwait(int set, epoll_event* events, int most, int timeout_ms, const sigset_t* mask);

@@ -65,11 +65,11 @@ def signals(context):
     thrice(context, [context.program("gs_signals.c")])
 
 
-def blocking(what):
-    """Reading, writing, waiting for connections: the same bytes, errors and times as natively, and
+def blocking(program, what):
+    """Reading, writing, waiting for descriptors: the same bytes, errors and times as natively, and
     on one P as well."""
     def run(context):
-        command = [context.program("gs_io.c"), what]
+        command = [context.program(program), what]
         native = context.native(command)
         check(native.status == 0, f"natively: {native.text()}")
         for more in ({}, {"GOMAXPROCS": "1"}):
@@ -82,7 +82,9 @@ def blocking(what):
 
 for done in ("streams", "interrupted", "timed", "replaced", "cancelled", "processes", "close-all",
              "servers", "odd"):
-    blocking(done)
+    blocking("gs_io.c", done)
+for done in ("connecting",):
+    blocking("gs_wait.c", done)
 
 
 @CASES("gs.torture")

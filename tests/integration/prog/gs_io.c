@@ -19,37 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "check.h"
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static pthread_t start(void* (*fn)(void*), void* arg) {
-  pthread_t t;
-  CHECK(pthread_create(&t, NULL, fn, arg) == 0);
-  return t;
-}
-static void* join(pthread_t t) {
-  void* result;
-  CHECK(pthread_join(t, &result) == 0);
-  return result;
-}
-static void* nothing(void* arg) { return arg; }
-
-static volatile int handled;
-static void onSignal(int signal) {
-  (void)signal;
-  handled++;
-}
-static void handle(int signal, int flags) {
-  struct sigaction a = {0};
-  a.sa_handler = onSignal;
-  a.sa_flags = flags;
-  CHECK(sigaction(signal, &a, NULL) == 0);
-}
+#include "threaded.h"
 
 // --- Streams whose every byte is known, while signals arrive
 

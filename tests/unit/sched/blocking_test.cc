@@ -145,6 +145,32 @@ TEST_P(Kernel, AKnownBlockingCallHandsThePOn) {
   });
 }
 
+// A call of user code's before which the only P was lent, with nobody who could take it.
+TEST(Sched, AThreadThatLendsItsPSleepsInTheKernelWithoutIt) {
+  Config c = testConfig(1);
+  c.sysmon = false;
+  inChild(c, [] {
+    static int fds[2];
+    static Count done;
+    SCHED_CHECK(os::sys(SYS_pipe2, os::arg(fds), 0) == 0);
+    for (int round = 0; round < 100; round++) {
+      go(
+          [](void*) {
+            char got;
+            s.lendP();
+            SCHED_CHECK(os::sys(SYS_read, fds[0], os::arg(&got), 1) == 1);
+            s.yield();  // here it needs one again
+            done.add();
+          },
+          nullptr);
+      s.yield();
+      SCHED_CHECK(os::sys(SYS_write, fds[1], os::arg("x"), 1) == 1);
+      done.waitFor(static_cast<uint32_t>(round) + 1);
+    }
+    SCHED_CHECK(s.counts().handoffs >= 100 && s.counts().retakes == 0 && s.valid());
+  });
+}
+
 // The same call made behind graft's back: sysmon finds the M asleep and takes its P.
 TEST_P(Kernel, SysmonTakesThePOfASleepingM) {
   inChild(GetParam(), [] {
