@@ -29,6 +29,16 @@ int accept4(int fd, sockaddr* from, socklen_t* len, int flags) {
 }
 int connect(int fd, const sockaddr* to, socklen_t len) { return io::connect(fd, to, len); }
 int poll(pollfd* fds, nfds_t n, int timeout_ms) { return io::poll(fds, n, timeout_ms); }
+int ppoll(pollfd* fds, nfds_t n, const timespec* limit, const sigset_t* mask) {
+  return io::ppoll(fds, n, limit, mask);
+}
+int select(int n, fd_set* read, fd_set* write, fd_set* except, timeval* limit) {
+  return io::select(n, read, write, except, limit);
+}
+int pselect(int n, fd_set* read, fd_set* write, fd_set* except, const timespec* limit,
+            const sigset_t* mask) {
+  return io::pselect(n, read, write, except, limit, mask);
+}
 int epoll_wait(int set, epoll_event* events, int most, int timeout_ms) {
   return io::epoll_wait(set, events, most, timeout_ms);
 }
@@ -68,6 +78,10 @@ ssize_t __recvfrom_chk(int fd, void* buf, size_t n, size_t room, int flags, sock
 int __poll_chk(pollfd* fds, nfds_t n, int timeout_ms, size_t room) {
   if (room / sizeof *fds < n) __chk_fail();
   return io::poll(fds, n, timeout_ms);
+}
+int __ppoll_chk(pollfd* fds, nfds_t n, const timespec* limit, const sigset_t* mask, size_t room) {
+  if (room / sizeof *fds < n) __chk_fail();
+  return io::ppoll(fds, n, limit, mask);
 }
 
 }  // namespace graft::preload::gs

@@ -43,6 +43,26 @@ Netpoll::Slot* Netpoll::map() {
   return all;
 }
 
+// The slot exists: its owner has asked for it.
+void Netpoll::link(Watch& w) {
+  os::Lock lock(watchLock(w.fd));
+  Slot* s = slot(w.fd);
+  w.prev = nullptr;
+  w.next = s->watches.loadRelaxed();
+  if (w.next != nullptr) w.next->prev = &w;
+  s->watches.storeRelaxed(&w);
+}
+
+void Netpoll::unlink(Watch& w) {
+  os::Lock lock(watchLock(w.fd));
+  if (w.next != nullptr) w.next->prev = w.prev;
+  if (w.prev != nullptr) {
+    w.prev->next = w.next;
+  } else {
+    slot(w.fd)->watches.storeRelaxed(w.next);
+  }
+}
+
 bool Netpoll::open() {
   os::Lock lock(mu_);
   if (epoll_.loadRelaxed() > 0) return true;

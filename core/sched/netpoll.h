@@ -16,9 +16,13 @@
 // of what is registered can be wrong, whoever closes and opens descriptors behind our back. An
 // event that comes for a number's former file is one wake for nothing.
 //
+// Who waits for several descriptors at once sleeps on a word of its own, and a Watch of that word
+// is on the list of each: an event moves the word as it moves the counters [NET-A].
+//
 // poll: by an M in runtime code or on g0, by sysmon; slot, arm, close: by Gs in user code. The two
 // descriptors of its own sit high and are guarded from the program's close() by shims/io. Locks:
-// mu_ (opening), a leaf. Source: Go's netpoll_epoll.go for the place in the scheduler.
+// mu_ (opening), a leaf; one per group of numbers for their lists, before a bucket of the lot's, in
+// runtime code or by sysmon. Source: Go's netpoll_epoll.go for the place in the scheduler.
 #pragma once
 
 #include <stdint.h>
@@ -29,6 +33,14 @@
 
 namespace graft::sched {
 
+struct Watch {
+  Watch* next = nullptr;
+  Watch* prev = nullptr;
+  base::Atomic<uint32_t>* moved = nullptr;
+  int fd = -1;
+  uint32_t direction = 0;
+};
+
 class Netpoll {
  public:
   static constexpr size_t kMostFds = size_t{1} << 20;
@@ -38,6 +50,7 @@ class Netpoll {
   struct Slot {
     base::Atomic<uint32_t> moved[kDirections];
     base::Atomic<uint32_t> facts;  // shims/io's, about what has this number
+    base::Atomic<Watch*> watches;  // written under watchLock()
   };
   struct Events {
     static constexpr int kMost = 128;
@@ -52,6 +65,9 @@ class Netpoll {
     if (__builtin_expect(all == nullptr, 0)) all = map();
     return all != nullptr ? all + fd : nullptr;
   }
+  os::Mutex& watchLock(int fd) { return watch_mu_[static_cast<unsigned>(fd) % kWatchLocks]; }
+  void link(Watch& w);
+  void unlink(Watch& w);
   // Before the first arm(). True: just now.
   bool openFirst() { return !isOpen() && open(); }
   // 0: its events are seen from now on; 1: they were before, it is the same file since then. Else
@@ -93,7 +109,10 @@ class Netpoll {
   Slot* map();
   bool open();
 
+  static constexpr size_t kWatchLocks = 64;
+
   os::Mutex mu_;
+  os::Mutex watch_mu_[kWatchLocks];
   base::Atomic<Slot*> slots_{nullptr};
   base::Atomic<int> epoll_{0}, wakeup_{0};  // 0: none
   base::Atomic<int> armed_below_{0};

@@ -38,6 +38,44 @@ void Sched::takeWaitersOf(int fd, uint32_t which, F ready) {
       w = next;
     }
   }
+  // Whoever links a watch looks at the descriptor after that: an event that it waits for is later.
+  if (slot->watches.loadAcquire() != nullptr) takeWatchersOf(slot, fd, which, ready);
+}
+
+// A watch and its word are gone when the lock is, but for those whose G is taken here.
+template <class F>
+void Sched::takeWatchersOf(Netpoll::Slot* slot, int fd, uint32_t which, F ready) {
+  Waiter* all = nullptr;
+  {
+    os::Lock lock(net_.watchLock(fd));
+    for (Watch* w = slot->watches.loadRelaxed(); w != nullptr; w = w->next) {
+      if ((which >> w->direction & 1) == 0) continue;
+      w->moved->fetchAddAcqRel(1);  // [NET-A]
+      uint32_t taken;
+      Waiter* g = lot_.take(w->moved, 1, ~0u, taken);  // its own word: nobody else's G
+      if (g == nullptr) continue;
+      g->next = all;
+      all = g;
+    }
+  }
+  while (all != nullptr) {
+    Waiter* next = all->next;
+    G* g = G::of(all);
+    if (g->state.ready()) ready(g);  // [PARK-B]
+    all = next;
+  }
+}
+
+void Sched::watch(Watch* all, size_t n) {
+  M* m = enter();
+  for (size_t i = 0; i < n; i++) net_.link(all[i]);
+  leave(m);
+}
+
+void Sched::unwatch(Watch* all, size_t n) {
+  M* m = enter();
+  for (size_t i = 0; i < n; i++) net_.unlink(all[i]);
+  leave(m);
 }
 
 template <class F>

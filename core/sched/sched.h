@@ -10,7 +10,8 @@
 // libc, allocates from the heap or writes errno.
 //
 // Locks: mu_ (lists of idle Ms and Ps, global queue, states of Ms) is a leaf like the bucket and
-// timer locks; no two of them are ever held together, and none over a switch.
+// timer locks; no two of them are ever held together, and none over a switch. The netpoller's list
+// locks come before a bucket's.
 // Source: Go 1.19's proc.go; names are Go's where the function is.
 #pragma once
 
@@ -151,6 +152,9 @@ class Sched {
   Netpoll& net() { return net_; }
   void netWaitBegins();
   void netWaitEnds() { net_.waiterEnds(); }
+  // [G] The watches' descriptors have slots; their words move until unwatch().
+  void watch(Watch* all, size_t n);
+  void unwatch(Watch* all, size_t n);
 
   // --- Calls that block in the kernel. [G] The P goes to others meanwhile.
   long blocking(long (*call)(void*), void* arg);
@@ -296,6 +300,8 @@ class Sched {
   void takeReady(const Netpoll::Events& events, F ready);
   template <class F>
   void takeWaitersOf(int fd, uint32_t which, F ready);
+  template <class F>
+  void takeWatchersOf(Netpoll::Slot* slot, int fd, uint32_t which, F ready);
   void netLost(GlobalQueue& out);
   void pollNet(GlobalQueue& out);
   void sleepInNet(M* m, uint64_t timeout_ns, uint64_t& nap_ns);

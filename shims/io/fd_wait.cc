@@ -22,7 +22,7 @@ constexpr long kSecond = 1'000'000'000;
 
 struct alignas(64) Group {
   os::Mutex mu;
-  FdWait* head = nullptr;
+  FdHold* head = nullptr;
 };
 constinit Group groups[kGroups]{};
 
@@ -33,13 +33,37 @@ Group& groupOf(int fd) { return groups[static_cast<unsigned>(fd) % kGroups]; }
 
 }  // namespace
 
+void FdHold::enlist() {
+  Group& group = groupOf(number_);
+  os::Lock lock(group.mu);
+  prev_ = nullptr;
+  next_ = group.head;
+  if (next_ != nullptr) next_->prev_ = this;
+  group.head = this;
+}
+
+void FdHold::delist() {
+  Group& group = groupOf(number_);
+  int own;
+  bool last;
+  {
+    os::Lock lock(group.mu);
+    (prev_ != nullptr ? prev_->next_ : group.head) = next_;
+    if (next_ != nullptr) next_->prev_ = prev_;
+    own = fd();
+    last = own != number_;
+    for (FdHold* w = group.head; last && w != nullptr; w = w->next_) last = w->fd() != own;
+  }
+  if (last) os::sys(SYS_close, own);
+}
+
 FdWait::FdWait(sched::Sched& s, int fd, Direction direction, Kind kind)
-    : s_(s), slot_(s.net().slot(fd)), fd_(fd), number_(fd), direction_(direction), kind_(kind) {}
+    : s_(s), slot_(s.net().slot(fd)), hold_(fd), direction_(direction), kind_(kind) {}
 
 FdWait::~FdWait() {
   if (begun_) {
     _pthread_cleanup_pop(&on_cancel_, 0);
-    delist();
+    hold_.delist();
   }
 }
 
@@ -47,7 +71,7 @@ FdWait::~FdWait() {
 void FdWait::unwound(void* self) {
   auto* w = static_cast<FdWait*>(self);
   if (w->waiting_) w->s_.netWaitEnds();
-  w->delist();
+  w->hold_.delist();
 }
 
 void FdWait::setDeadline(const timespec& at) {
@@ -71,31 +95,6 @@ bool FdWait::readTimeout() {
   return true;
 }
 
-void FdWait::enlist() {
-  Group& group = groupOf(number_);
-  os::Lock lock(group.mu);
-  prev_ = nullptr;
-  next_ = group.head;
-  if (next_ != nullptr) next_->prev_ = this;
-  group.head = this;
-}
-
-void FdWait::delist() {
-  Group& group = groupOf(number_);
-  int own;
-  bool last;
-  {
-    os::Lock lock(group.mu);
-    (prev_ != nullptr ? prev_->next_ : group.head) = next_;
-    if (next_ != nullptr) next_->prev_ = prev_;
-    own = fd();
-    last = own != number_;
-    for (FdWait* w = group.head; last && w != nullptr; w = w->next_) last = w->fd() != own;
-  }
-  begun_ = false;
-  if (last) os::sys(SYS_close, own);
-}
-
 // Once per call: what a wait needs to know.
 FdWait::Then FdWait::begin() {
   if (slot_ == nullptr || sched::currentG()->handlers != 0) return Then::kBlock;
@@ -104,7 +103,7 @@ FdWait::Then FdWait::begin() {
     if (!known_ && !mayWait()) return Then::kGiveUp;
     if (knows(fact::kLimited) && !has_deadline_) readTimeout();
   }
-  enlist();
+  hold_.enlist();
   begun_ = true;
   _pthread_cleanup_push(&on_cancel_, unwound, this);
   return Then::kLookAgain;
@@ -161,10 +160,15 @@ FdWait::Then FdWait::wait() {
     if (then != Then::kLookAgain) return then;
   }
   sched::G* g = sched::currentG();
-  uint32_t handled = g->handled, interrupting = g->interrupting;
+  bool poll = kind_ == Kind::kPoll;
+  uint32_t handled = poll ? handled_ : g->handled, interrupting = g->interrupting;
+  if (handled != g->handled) {
+    error_ = EINTR;
+    return Then::kGiveUp;
+  }
   waiting_ = true;
   s_.netWaitBegins();
-  int armed = s_.net().arm(fd(), number_);
+  int armed = s_.net().arm(fd(), hold_.number());
   if (armed == 0 && known_) {  // it was known of another file
     known_ = false;
     if (!mayWait()) {
@@ -190,7 +194,7 @@ FdWait::Then FdWait::wait() {
   }
   if (r != WaitResult::kInterrupted) return Then::kLookAgain;
   pthread_testcancel();
-  bool always = kind_ == Kind::kPoll || has_deadline_;
+  bool always = poll || has_deadline_;
   bool ended = always ? g->handled != handled : g->interrupting != interrupting;
   if (!ended) return Then::kLookAgain;
   error_ = EINTR;
@@ -203,7 +207,7 @@ void fdCloses(sched::Sched& s, int fd) {
   Group& group = groupOf(fd);
   os::Lock lock(group.mu);
   long own = -1;
-  for (FdWait* w = group.head; w != nullptr; w = w->next_) {
+  for (FdHold* w = group.head; w != nullptr; w = w->next_) {
     if (w->fd() != fd || w->number_ != fd) continue;
     if (own < 0) own = os::sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, kHighFd);
     if (os::failed(own)) return;  // no number is left: they find the old one closed
@@ -220,7 +224,7 @@ unsigned firstOfWaiters(unsigned first, unsigned last) {
   unsigned lowest = ~0u;
   for (Group& group : groups) {
     os::Lock lock(group.mu);
-    for (FdWait* w = group.head; w != nullptr; w = w->next_) {
+    for (FdHold* w = group.head; w != nullptr; w = w->next_) {
       unsigned own = static_cast<unsigned>(w->fd());
       if (w->fd() != w->number_ && own >= first && own <= last && own < lowest) lowest = own;
     }

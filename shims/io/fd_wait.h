@@ -21,6 +21,28 @@ inline constexpr uint32_t kWritesDirect = 16;  // io.cc's: writes cannot be trie
 inline constexpr uint32_t kChangesShift = 8;  // above: as of which descriptorsChange()
 }  // namespace fact
 
+// On the list of the waiters for a number, and the file that it had when the call began.
+class FdHold {
+ public:
+  explicit FdHold(int fd) : fd_(fd), number_(fd) {}
+  FdHold(const FdHold&) = delete;
+  FdHold& operator=(const FdHold&) = delete;
+
+  int fd() const { return fd_.loadRelaxed(); }  // of that file
+  int number() const { return number_; }  // which the program gave
+  void enlist();
+  void delist();
+
+ private:
+  friend void fdCloses(sched::Sched& s, int fd);
+  friend unsigned firstOfWaiters(unsigned first, unsigned last);
+
+  base::Atomic<int> fd_;
+  const int number_;
+  FdHold* next_ = nullptr;
+  FdHold* prev_ = nullptr;
+};
+
 class FdWait {
  public:
   using Direction = sched::Netpoll::Direction;
@@ -31,23 +53,21 @@ class FdWait {
   FdWait(const FdWait&) = delete;
   FdWait& operator=(const FdWait&) = delete;
 
-  int fd() const { return fd_.loadRelaxed(); }
+  int fd() const { return hold_.fd(); }
   void setDeadline(const timespec& at);  // CLOCK_MONOTONIC
   // Before each look at the descriptor.
   void look() { seen_ = slot_ != nullptr ? slot_->moved[direction_].loadAcquire() : 0; }
 
   enum class Then { kLookAgain, kGiveUp, kBlock };
+  bool begun() const { return begun_; }
+  bool interrupted() const { return sched::currentG()->handled != handled_; }
+  Then begin();  // wait() does it, too
   // After a look that found nothing. kGiveUp: `error` says why. kBlock: make the call as it is, it
   // may sleep in the kernel.
   Then wait();
   int error() const { return error_; }
 
  private:
-  friend void fdCloses(sched::Sched& s, int fd);
-  friend unsigned firstOfWaiters(unsigned first, unsigned last);
-  Then begin();
-  void enlist();
-  void delist();
   static void unwound(void* self);
   bool knows(uint32_t fact) const;
   bool mayWait();
@@ -57,17 +77,15 @@ class FdWait {
 
   sched::Sched& s_;
   sched::Netpoll::Slot* slot_;
-  base::Atomic<int> fd_;  // of the file that the call began with
-  const int number_;  // which the program gave
+  FdHold hold_;
   const Direction direction_;
   const Kind kind_;
   bool begun_ = false, waiting_ = false, has_deadline_ = false, known_ = false;
   int error_ = 0;
   int wakes_ = 0;
   uint32_t seen_ = 0;
+  const uint32_t handled_ = sched::currentG()->handled;  // handlers that had run
   timespec deadline_{};
-  FdWait* next_ = nullptr;
-  FdWait* prev_ = nullptr;
   _pthread_cleanup_buffer on_cancel_{};
 };
 

@@ -9,32 +9,18 @@
 #include <limits.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <time.h>
 
-#include "core/runtime/runtime.h"
+#include "shims/io/call.h"
 #include "shims/io/fd_wait.h"
-#include "shims/threads/real.h"
-#include "shims/threads/threads.h"
 
 namespace graft::shims::io {
 namespace {
 
-using runtime::rt;
 using sched::Netpoll;
 using Kind = FdWait::Kind;
 
 constexpr uint32_t kUnknown = 0, kSocket = 1, kNoWait = 2, kDirect = 3;
-constexpr long kMustBlock = -4096;  // no errno
 constexpr unsigned long kRwfNoWait = 8;  // RWF_NOWAIT
-
-const RealThreads& real() { return realThreads(); }
-
-template <class T>
-T result(long got) {
-  if (!os::failed(got)) return static_cast<T>(got);
-  errno = static_cast<int>(-got);
-  return static_cast<T>(-1);
-}
 
 uint32_t kindOf(int fd) {
   Netpoll::Slot* slot = rt.sched.net().slot(fd);
@@ -64,9 +50,6 @@ bool hasFact(int fd, uint32_t fact) {
 void addFact(int fd, uint32_t fact) {
   if (Netpoll::Slot* slot = rt.sched.net().slot(fd)) slot->facts.fetchOrRelaxed(fact);
 }
-
-bool inVforkChild() { return onG() && sched::currentG()->vforked != 0; }
-bool mayPark() { return onG() && sched::currentG()->vforked == 0; }
 
 bool isRegular(int fd) {
   struct stat st;
@@ -227,33 +210,6 @@ ssize_t writeAny(int fd, const iovec* v, int count) {
   return result<ssize_t>(got);
 }
 
-timespec after(int ms) {
-  timespec t{};
-  os::sys(SYS_clock_gettime, CLOCK_MONOTONIC, os::arg(&t));
-  t.tv_sec += ms / 1000;
-  t.tv_nsec += long{ms % 1000} * 1'000'000;
-  if (t.tv_nsec >= 1'000'000'000) t = {t.tv_sec + 1, t.tv_nsec - 1'000'000'000};
-  return t;
-}
-
-// look(fd) as of a call that returns 0 when its time is up.
-template <class Look>
-long untilReady(int fd, FdWait::Direction direction, int timeout_ms, Look look) {
-  pthread_testcancel();
-  FdWait wait(rt.sched, fd, direction, Kind::kPoll);
-  if (timeout_ms > 0) wait.setDeadline(after(timeout_ms));
-  for (;;) {
-    wait.look();
-    long got = look(wait.fd());
-    if (got != 0 || timeout_ms == 0) return got;
-    switch (wait.wait()) {
-      case FdWait::Then::kLookAgain: break;
-      case FdWait::Then::kGiveUp: return wait.error() == EAGAIN ? 0 : -wait.error();
-      case FdWait::Then::kBlock: return kMustBlock;
-    }
-  }
-}
-
 }  // namespace
 
 ssize_t read(int fd, void* buf, size_t n) {
@@ -343,37 +299,10 @@ bool connectsSlowly(int fd) {
          (os::sys(SYS_fcntl, fd, F_GETFL) & O_NONBLOCK) == 0;
 }
 
-// It cannot be tried without O_NONBLOCK, which is the open file's: it sleeps on its M, and whoever
-// waits for the P has it now. If nobody does, sysmon takes it when somebody may.
+// It cannot be tried without O_NONBLOCK, which is the open file's: it sleeps on its M.
 int connect(int fd, const sockaddr* to, socklen_t len) {
-  if (mayPark() && !rt.sched.nobodyWaits() && connectsSlowly(fd)) rt.sched.lendP();
+  if (mayPark() && connectsSlowly(fd)) lendP();
   return real().connect(fd, to, len);
-}
-
-int poll(pollfd* fds, nfds_t n, int timeout_ms) {
-  if (!mayPark() || n != 1 || fds == nullptr || timeout_ms == 0 || fds->fd < 0)
-    return real().poll(fds, n, timeout_ms);
-  pollfd p = *fds;
-  long got = untilReady(fds->fd, Netpoll::kAny, timeout_ms, [&](int at) {
-    p.fd = at;
-    return os::sys(SYS_poll, os::arg(&p), 1, 0);
-  });
-  if (got == kMustBlock) return real().poll(fds, n, timeout_ms);
-  fds->revents = p.revents;
-  return result<int>(got);
-}
-
-int epoll_wait(int set, epoll_event* events, int most, int timeout_ms) {
-  if (!mayPark() || timeout_ms == 0) return real().epoll_wait(set, events, most, timeout_ms);
-  long got = untilReady(set, Netpoll::kRead, timeout_ms, [&](int at) {
-    return os::sys(SYS_epoll_wait, at, os::arg(events), most, 0);
-  });
-  return got == kMustBlock ? real().epoll_wait(set, events, most, timeout_ms) : result<int>(got);
-}
-
-int epoll_pwait(int set, epoll_event* events, int most, int timeout_ms, const sigset_t* mask) {
-  if (mask == nullptr) return io::epoll_wait(set, events, most, timeout_ms);
-  return real().epoll_pwait(set, events, most, timeout_ms, mask);
 }
 
 int close(int fd) {

@@ -2,8 +2,8 @@
 // parks until the netpoller says that it may be worth another try (SCHED.md groups 13 and 15). The
 // descriptor's flags are never changed, since other processes may share them: sockets are asked
 // with MSG_DONTWAIT, pipes and the like with RWF_NOWAIT, the others with poll. What cannot be tried
-// or waited for in this way (files, terminals, poll of many) goes to libc's own function: the M
-// sleeps, and sysmon gives its P to others.
+// or waited for in this way (files, terminals, connect, more descriptors at once than ManyWait
+// takes) goes to libc's own function: the M sleeps, and its P is given to others.
 //
 // Same results, errno and partial transfers as natively. Any thread of the program in user code,
 // its signal handlers too; threads that are no Gs and vfork's children go to libc's function.
@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -33,6 +34,10 @@ int accept(int fd, sockaddr* from, socklen_t* len);
 int accept4(int fd, sockaddr* from, socklen_t* len, int flags);
 int connect(int fd, const sockaddr* to, socklen_t len);
 int poll(pollfd* fds, nfds_t n, int timeout_ms);
+int ppoll(pollfd* fds, nfds_t n, const timespec* limit, const sigset_t* mask);
+int select(int n, fd_set* read, fd_set* write, fd_set* except, timeval* limit);
+int pselect(int n, fd_set* read, fd_set* write, fd_set* except, const timespec* limit,
+            const sigset_t* mask);
 int epoll_wait(int set, epoll_event* events, int most, int timeout_ms);
 int epoll_pwait(int set, epoll_event* events, int most, int timeout_ms, const sigset_t* mask);
 int close(int fd);

@@ -79,6 +79,8 @@ void onSignal(int signal, siginfo_t* info, void* context) {
   call(signal, info, context);
   if (deep) g->norun--;
   g->handlers--;
+  auto* t = static_cast<Thread*>(g->user);
+  if (t != nullptr && t->masked_wait.loadRelaxed() != 0) g->poked.storeRelaxed(1);
   // The kernel puts this mask back, on the M that the G is on by now.
   g->kernel.blocked.storeRelaxed(*frame);
   sched::currentM()->kernel.blocked.storeRelaxed(*frame);

@@ -276,13 +276,39 @@ void wakeCancelled(Thread& t) {
 
 bool cancelsAnywhere(const Thread& t) { return glibc::cancelsAnywhere(t.block->fs_base); }
 
-int suspendWith(const sigset_t* mask) {
+sigset_t maskForKernel(const sigset_t* mask) {
   sigset_t open = *mask;
   constexpr int kOurs[] = {kKick, kKickRestart, kEveryThread};
   for (int s : kOurs) {
     if (isInUse(s)) sigdelset(&open, s);
   }
+  return open;
+}
+
+int suspendWith(const sigset_t* mask) {
+  sigset_t open = maskForKernel(mask);
   return realThreads().sigsuspend(&open);
+}
+
+void WaitMask::enter() {
+  if (mask_ == nullptr || entered_) return;
+  entered_ = true;
+  _pthread_cleanup_push(&on_cancel_, unwound, this);
+  sigset_t want = *mask_;
+  changeMask(SIG_BLOCK, nullptr, &before_);
+  graft_thread.masked_wait.storeRelaxed(1);
+  changeMask(SIG_SETMASK, &want, nullptr);
+}
+
+void WaitMask::restore() {
+  graft_thread.masked_wait.storeRelaxed(0);
+  changeMask(SIG_SETMASK, &before_, nullptr);
+}
+
+WaitMask::~WaitMask() {
+  if (!entered_) return;
+  _pthread_cleanup_pop(&on_cancel_, 0);
+  restore();
 }
 
 void inSigwait(bool now) {

@@ -53,6 +53,26 @@ void wakeCancelled(Thread& t);
 // Its cancellation is asynchronous, as during a call of libc's that may be cancelled.
 bool cancelsAnywhere(const Thread& t);
 int suspendWith(const sigset_t* mask);  // as sigsuspend
+sigset_t maskForKernel(const sigset_t* mask);  // with our signals open
+// The mask of a G for the time of a wait that parks, as ppoll's. A handler that runs while it is in
+// force makes the G's next wait in the scheduler end at once, however close to it the signal came.
+class WaitMask {
+ public:
+  explicit WaitMask(const sigset_t* mask) : mask_(mask) {}
+  ~WaitMask();
+  WaitMask(const WaitMask&) = delete;
+  WaitMask& operator=(const WaitMask&) = delete;
+  void enter();  // null, or entered already: nothing
+
+ private:
+  static void unwound(void* self) { static_cast<WaitMask*>(self)->restore(); }
+  void restore();
+
+  const sigset_t* mask_;
+  bool entered_ = false;
+  sigset_t before_{};
+  _pthread_cleanup_buffer on_cancel_{};
+};
 // Around a call of the kernel's that takes blocked signals of the calling thread.
 void inSigwait(bool now);
 

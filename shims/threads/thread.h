@@ -22,6 +22,7 @@ struct Thread {
   base::Atomic<uint32_t> state;
   uint32_t tid;  // as in glibc's block: stays the same for life
   base::Atomic<uint32_t> in_sigwait;  // takes blocked signals, too
+  base::Atomic<uint32_t> masked_wait;  // WaitMask: a handler ends its next wait
   uint32_t never;  // sleepers wait for it to change, which it does not
   base::Atomic<uintptr_t> joins;  // the thread that this one waits for
   char name[16];

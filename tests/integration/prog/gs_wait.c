@@ -5,6 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -103,10 +107,290 @@ static void connecting(void) {
   printf("O_NONBLOCK: %d\n", tryConnect(f) == -1 && errno == EINPROGRESS);
 }
 
+// --- Several descriptors at once
+
+enum { kMany = 40 };
+static int fds[2], many[kMany][2];
+static void openMany(void) {
+  for (int i = 0; i < kMany; i++) {
+    CHECK((i % 2 == 0 ? pipe(many[i]) : socketpair(AF_UNIX, SOCK_STREAM, 0, many[i])) == 0);
+  }
+}
+
+// Bytes arrive on random ones, each followed by a pause or not.
+static void* feedMany(void* arg) {
+  uint64_t random = 11;
+  for (int i = 0; i < 3000; i++) {
+    uint64_t r = nextRandom(&random);
+    char c = (char)(r >> 20);
+    CHECK(write(many[r % kMany][1], &c, 1) == 1);
+    if (r >> 50 == 0) usleep(100);
+  }
+  return arg;
+}
+
+static int waitByPoll(int fds[], int n, int which) {
+  struct pollfd p[kMany + 1];
+  for (int i = 0; i < n; i++) p[i] = (struct pollfd){fds[i], POLLIN, 9};
+  p[n] = (struct pollfd){-1, POLLIN, 9};
+  int got = which == 0 ? poll(p, (nfds_t)n + 1, -1) : ppoll(p, (nfds_t)n + 1, NULL, NULL);
+  CHECK(got > 0 && p[n].revents == 0);
+  for (int i = 0; i < n; i++) {
+    CHECK((p[i].revents & ~(POLLIN | POLLHUP)) == 0);
+    if (p[i].revents != 0) return i;
+  }
+  CHECK(0);
+}
+static int waitBySelect(int fds[], int n) {
+  fd_set set;
+  FD_ZERO(&set);
+  int top = 0;
+  for (int i = 0; i < n; i++) {
+    FD_SET(fds[i], &set);
+    if (fds[i] > top) top = fds[i];
+  }
+  CHECK(select(top + 1, &set, NULL, NULL, NULL) > 0);
+  for (int i = 0; i < n; i++) {
+    if (FD_ISSET(fds[i], &set)) return i;
+  }
+  CHECK(0);
+}
+
+static void feeding(void) {
+  openMany();
+  int fds[kMany];
+  for (int i = 0; i < kMany; i++) fds[i] = many[i][0];
+  for (int how = 0; how < 3; how++) {
+    pthread_t t = start(feedMany, NULL);
+    uint64_t random = 11, sum = 0, expected = 0;
+    for (int i = 0; i < 3000; i++) expected += (unsigned char)(nextRandom(&random) >> 20);
+    for (int got = 0; got < 3000;) {
+      int at = how < 2 ? waitByPoll(fds, kMany, how) : waitBySelect(fds, kMany);
+      unsigned char b[64];
+      ssize_t n = read(fds[at], b, sizeof b);
+      CHECK(n > 0);
+      for (ssize_t i = 0; i < n; i++) sum += b[i];
+      got += (int)n;
+    }
+    join(t);
+    printf("all bytes came: %d\n", sum == expected);
+  }
+}
+
+static int about(double began, double s) {
+  return now() - began > s * 0.95 && now() - began < s + 2;
+}
+
+static void answers(void) {
+  openMany();
+  struct pollfd p[80];
+  double t = now();
+  printf("nothing: %d", poll(NULL, 0, 60));
+  printf(" %d\n", about(t, 0.06));
+  struct timespec limit = {0, 60000000};
+  t = now();
+  printf("nothing: %d", pselect(0, NULL, NULL, NULL, &limit, NULL));
+  printf(" %d, kept: %d\n", about(t, 0.06), limit.tv_nsec == 60000000);
+  p[0] = (struct pollfd){many[0][0], POLLIN, 5};
+  p[1] = (struct pollfd){many[1][0], POLLIN | POLLPRI, 5};
+  t = now();
+  printf("in vain: %d", poll(p, 2, 60));
+  printf(" %d %d %d\n", about(t, 0.06), p[0].revents, p[1].revents);
+  p[2] = (struct pollfd){many[2][1], POLLOUT, 0};
+  p[3] = (struct pollfd){999, POLLIN, 0};
+  printf("ready: %d", poll(p, 4, -1));
+  printf(" %d %d %d %d\n", p[0].revents, p[1].revents, p[2].revents, p[3].revents);
+  int file = open("/proc/self/exe", O_RDONLY);
+  p[0].fd = file;
+  printf("file: %d", poll(p, 2, -1));
+  printf(" %d\n", p[0].revents);
+  p[0].events = POLLPRI;
+  printf("never: %d\n", poll(p, 2, 50));
+  struct pollfd* volatile nowhere = (struct pollfd*)16;
+  printf("EFAULT: %d", poll(nowhere, 2, -1) == -1 && errno == EFAULT);
+  limit.tv_nsec = 2000000000;
+  printf(" EINVAL: %d", ppoll(p, 2, &limit, NULL) == -1 && errno == EINVAL);
+  for (int i = 0; i < 80; i++) p[i] = (struct pollfd){many[i % kMany][0], POLLIN, 0};
+  t = now();
+  printf(" 80: %d", poll(p, 80, 60));
+  CHECK(write(many[7][1], "x", 1) == 1);
+  printf(" %d", about(t, 0.06));
+  printf(" %d %d %d\n", poll(p, 80, -1), p[7].revents, p[47].revents);
+  // select
+  fd_set r, w, e;
+  FD_ZERO(&r);
+  FD_ZERO(&w);
+  FD_ZERO(&e);
+  FD_SET(many[0][0], &r);
+  FD_SET(many[1][0], &e);
+  struct timeval left = {3, 500000};
+  FD_SET(many[7][0], &r);
+  printf("select: %d", select(900, &r, &w, &e, &left));
+  printf(" %d %d %d, left: %d\n", FD_ISSET(many[0][0], &r), FD_ISSET(many[1][0], &e),
+         FD_ISSET(many[7][0], &r), left.tv_sec == 3 && left.tv_usec > 0);
+  left = (struct timeval){0, 60000};
+  FD_CLR(many[7][0], &r);
+  FD_SET(many[0][0], &r);
+  t = now();
+  printf("in vain: %d", select(900, &r, NULL, NULL, &left));
+  printf(" %d, left: %d %d, %d\n", about(t, 0.06), (int)left.tv_sec, (int)left.tv_usec,
+         FD_ISSET(many[0][0], &r));
+  FD_SET(200, &r);
+  printf("EBADF: %d", select(201, &r, NULL, NULL, NULL) == -1 && errno == EBADF);
+  printf(" EINVAL: %d\n", select(-1, &r, NULL, NULL, NULL) == -1 && errno == EINVAL);
+}
+
+// --- A wait that lets a signal through loses none
+
+static volatile int turns;
+static void* letThrough(void* arg) {
+  sigset_t blocked, open;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGUSR1);
+  CHECK(pthread_sigmask(SIG_BLOCK, &blocked, &open) == 0);
+  sigdelset(&open, SIGUSR1);
+  int set = epoll_create1(0);
+  struct pollfd p = {fds[0], POLLIN, 0};
+  struct epoll_event event = {EPOLLIN, {.u64 = 0}};
+  CHECK(epoll_ctl(set, EPOLL_CTL_ADD, fds[0], &event) == 0);
+  for (int i = 0; i < *(int*)arg; i++) {
+    fd_set r;
+    FD_ZERO(&r);
+    FD_SET(fds[0], &r);
+    struct pollfd two[2] = {p, p};
+    int got;
+    switch (i % 4) {
+      case 0: got = ppoll(&p, 1, NULL, &open); break;
+      case 1: got = pselect(fds[0] + 1, &r, NULL, NULL, NULL, &open); break;
+      case 2: got = epoll_pwait(set, &event, 1, -1, &open); break;
+      default: got = ppoll(two, 2, NULL, &open);
+    }
+    CHECK(got == -1 && errno == EINTR);
+    sigset_t mask;
+    CHECK(pthread_sigmask(SIG_BLOCK, NULL, &mask) == 0 && sigismember(&mask, SIGUSR1));
+    CHECK(handled == i + 1);
+    __atomic_store_n(&turns, i + 1, __ATOMIC_RELEASE);
+  }
+  return NULL;
+}
+
+static void masked(void) {
+  handle(SIGUSR1, SA_RESTART);
+  CHECK(pipe(fds) == 0);
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGUSR1);
+  CHECK(pthread_sigmask(SIG_BLOCK, &blocked, NULL) == 0);
+  for (int way = 0; way < 2; way++) {
+    int n = 2000;
+    handled = turns = 0;
+    pthread_t t = start(letThrough, &n);
+    uint64_t random = 3;
+    for (int i = 0; i < n; i++) {
+      for (uint64_t spin = nextRandom(&random) % 20000; spin > 0; spin--) __asm__ volatile("");
+      CHECK((way == 0 ? pthread_kill(t, SIGUSR1) : kill(getpid(), SIGUSR1)) == 0);
+      while (__atomic_load_n(&turns, __ATOMIC_ACQUIRE) != i + 1) sched_yield();
+    }
+    join(t);
+    puts("every signal ended a wait");
+  }
+  struct pollfd p = {fds[0], POLLIN, 0};
+  CHECK(write(fds[1], "x", 1) == 1 && raise(SIGUSR1) == 0);
+  sigset_t open;
+  sigemptyset(&open);
+  printf("ready comes first: %d", ppoll(&p, 1, NULL, &open));
+  printf(" %d\n", handled == 2000);
+}
+
+// --- A number is closed or replaced under those who wait for it
+
+static void* pollTwo(void* arg) {
+  int* two = arg;
+  struct pollfd p[2] = {{two[0], POLLIN, 0}, {two[1], POLLIN, 0}};
+  int got = poll(p, 2, -1);
+  return (void*)(intptr_t)(got * 10000 + p[0].revents * 100 + p[1].revents);
+}
+
+static void replacing(void) {
+  for (int way = 0; way < 4; way++) {
+    int first[2], second[2], wake[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, first) == 0);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, second) == 0);
+    CHECK(pipe(wake) == 0);
+    int two[2] = {first[0], wake[0]};
+    pthread_t t = start(pollTwo, two), u = start(pollTwo, two);
+    usleep(150000);
+    if (way % 2 == 0) {
+      close(first[0]);
+    } else {
+      CHECK(dup2(second[0], first[0]) == first[0]);
+    }
+    usleep(50000);
+    void* result;
+    printf("still waiting: %d", pthread_tryjoin_np(t, &result) == EBUSY);
+    if (way >= 2) CHECK(write(second[1], "s", 1) == 1);
+    CHECK(way == 0 ? send(first[1], "f", 1, 0) == 1 : write(wake[1], "w", 1) == 1);
+    int a = (int)(intptr_t)join(t), b = (int)(intptr_t)join(u);
+    printf(" %d %d\n", a, b);
+    close(first[1]);
+    for (int i = 0; i < 2; i++) {
+      close(second[i]);
+      close(wake[i]);
+    }
+    if (way % 2 != 0) close(first[0]);
+  }
+}
+
+// --- Interrupted and cancelled
+
+static void* waitSomehow(void* arg) {
+  fd_set r;
+  FD_ZERO(&r);
+  FD_SET(fds[0], &r);
+  FD_SET(many[0][0], &r);
+  struct pollfd p[2] = {{fds[0], POLLIN, 0}, {many[0][0], POLLIN, 0}};
+  struct timespec limit = {100, 0};
+  errno = 0;
+  int got;
+  switch ((intptr_t)arg) {
+    case 0: got = poll(p, 2, 100000); break;
+    case 1: got = ppoll(p, 2, &limit, NULL); break;
+    case 2: got = select(fds[0] + 1, &r, NULL, NULL, NULL); break;
+    case 3: got = pselect(fds[0] + 1, &r, NULL, NULL, &limit, NULL); break;
+    default: got = poll(NULL, 0, -1);
+  }
+  return (void*)(intptr_t)(got < 0 ? -errno : got);
+}
+
+static void ending(void) {
+  openMany();
+  CHECK(pipe(fds) == 0);
+  handle(SIGUSR1, SA_RESTART);  // which is of no avail to these
+  for (intptr_t i = 0; i < 5; i++) {
+    pthread_t t = start(waitSomehow, (void*)i);
+    void* result;
+    do {
+      usleep(20000);
+      CHECK(pthread_kill(t, SIGUSR1) == 0);
+    } while (pthread_tryjoin_np(t, &result) != 0);
+    CHECK((int)(intptr_t)result == -EINTR);
+  }
+  for (intptr_t i = 0; i < 300; i++) {
+    pthread_t t = start(waitSomehow, (void*)(i % 5));
+    if (i % 2 == 0) usleep(1000);
+    CHECK(pthread_cancel(t) == 0 && join(t) == PTHREAD_CANCELED);
+  }
+  pthread_t t = start(waitSomehow, (void*)2), u = start(waitSomehow, (void*)0);
+  CHECK(write(fds[1], "x", 1) == 1);
+  CHECK((intptr_t)join(t) == 1 && (intptr_t)join(u) == 1);
+  puts("each ended as it should");
+}
+
 static const struct {
   const char* name;
   void (*run)(void);
-} all[] = {{"connecting", connecting}};
+} all[] = {{"connecting", connecting}, {"feeding", feeding},     {"answers", answers},
+           {"masked", masked},         {"replacing", replacing}, {"ending", ending}};
 
 int main(int argc, char** argv) {
   setvbuf(stdout, NULL, _IONBF, 0);
