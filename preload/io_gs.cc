@@ -23,6 +23,16 @@ ssize_t sendto(int fd, const void* buf, size_t n, int flags, const sockaddr* to,
   return io::sendto(fd, buf, n, flags, to, len);
 }
 ssize_t sendmsg(int fd, const msghdr* m, int flags) { return io::sendmsg(fd, m, flags); }
+ssize_t preadv2(int fd, const iovec* v, int count, off_t at, int flags) {
+  return io::preadv2(fd, v, count, at, flags);
+}
+ssize_t pwritev2(int fd, const iovec* v, int count, off_t at, int flags) {
+  return io::pwritev2(fd, v, count, at, flags);
+}
+int recvmmsg(int fd, mmsghdr* v, unsigned n, int flags, timespec* limit) {
+  return io::recvmmsg(fd, v, n, flags, limit);
+}
+int sendmmsg(int fd, mmsghdr* v, unsigned n, int flags) { return io::sendmmsg(fd, v, n, flags); }
 int accept(int fd, sockaddr* from, socklen_t* len) { return io::accept(fd, from, len); }
 int accept4(int fd, sockaddr* from, socklen_t* len, int flags) {
   return io::accept4(fd, from, len, flags);
@@ -44,6 +54,10 @@ int epoll_wait(int set, epoll_event* events, int most, int timeout_ms) {
 }
 int epoll_pwait(int set, epoll_event* events, int most, int timeout_ms, const sigset_t* mask) {
   return io::epoll_pwait(set, events, most, timeout_ms, mask);
+}
+int epoll_pwait2(int set, epoll_event* events, int most, const timespec* limit,
+                 const sigset_t* mask) {
+  return io::epoll_pwait2(set, events, most, limit, mask);
 }
 int close(int fd) { return io::close(fd); }
 int close_range(unsigned first, unsigned last, int flags) {

@@ -157,6 +157,48 @@ long doSendMsg(int fd, const msghdr* m, int flags) {
       [&] { return total(m->msg_iov, m->msg_iovlen); });
 }
 
+constexpr unsigned kMostMessages = IOV_MAX;  // of one call
+
+// Waits for each of them, unless one is enough.
+long doRecvMany(int fd, mmsghdr* v, unsigned n, int flags) {
+  if (n > kMostMessages) n = kMostMessages;
+  for (unsigned done = 0;;) {
+    long got = untilAble(fd, Netpoll::kRead, Kind::kSocketTransfer, [&](int at) {
+      return os::sys(SYS_recvmmsg, at, os::arg(v + done), n - done, flags | MSG_DONTWAIT, 0);
+    });
+    if (os::failed(got) || got == kMustBlock) return done != 0 ? done : got;
+    done += static_cast<unsigned>(got);
+    if (got == 0 || done == n || (flags & MSG_WAITFORONE) != 0) return done;
+  }
+}
+
+// A stream takes part of a message: the others follow when all of it is gone.
+bool finish(int fd, mmsghdr& m, int flags) {
+  const msghdr& h = m.msg_hdr;
+  size_t sent = m.msg_len, all = total(h.msg_iov, h.msg_iovlen);
+  if (sent >= all) return true;
+  long more = sendAll(
+      fd, Kind::kSocketTransfer,
+      [&](int at, size_t done) {
+        return sendRest(at, h.msg_iov, h.msg_iovlen, sent + done, flags);
+      },
+      [&] { return all - sent; });
+  if (more > 0) m.msg_len += static_cast<unsigned>(more);
+  return m.msg_len == all;
+}
+
+long doSendMany(int fd, mmsghdr* v, unsigned n, int flags) {
+  if (n > kMostMessages) n = kMostMessages;
+  for (unsigned done = 0;;) {
+    long got = untilAble(fd, Netpoll::kWrite, Kind::kSocketTransfer, [&](int at) {
+      return os::sys(SYS_sendmmsg, at, os::arg(v + done), n - done, flags | MSG_DONTWAIT);
+    });
+    if (os::failed(got) || got == kMustBlock) return done != 0 ? done : got;
+    done += static_cast<unsigned>(got);
+    if (got == 0 || !finish(fd, v[done - 1], flags) || done == n) return done;
+  }
+}
+
 // The offset -1 is the file's own. Sockets too take these two calls.
 long tryRead(int fd, const iovec* v, int count, Kind kind) {
   return untilAble(fd, Netpoll::kRead, kind, [&](int at) {
@@ -223,6 +265,14 @@ ssize_t write(int fd, const void* buf, size_t n) {
 }
 ssize_t writev(int fd, const iovec* v, int count) { return writeAny(fd, v, count); }
 
+// Another offset is a file's: those calls do not wait for anybody.
+ssize_t preadv2(int fd, const iovec* v, int count, off_t at, int flags) {
+  return at == -1 && flags == 0 ? readAny(fd, v, count) : real().preadv2(fd, v, count, at, flags);
+}
+ssize_t pwritev2(int fd, const iovec* v, int count, off_t at, int flags) {
+  return at == -1 && flags == 0 ? writeAny(fd, v, count) : real().pwritev2(fd, v, count, at, flags);
+}
+
 ssize_t recv(int fd, void* buf, size_t n, int flags) {
   return io::recvfrom(fd, buf, n, flags, nullptr, nullptr);
 }
@@ -261,6 +311,23 @@ ssize_t sendmsg(int fd, const msghdr* m, int flags) {
     if (got != kMustBlock) return result<ssize_t>(got);
   }
   return real().sendmsg(fd, m, flags);
+}
+
+// A limit is looked at when a message has come: before that, the call may sleep for ever.
+int recvmmsg(int fd, mmsghdr* v, unsigned n, int flags, timespec* limit) {
+  if (mayPark() && waits(flags) && limit == nullptr) {
+    long got = doRecvMany(fd, v, n, flags);
+    if (got != kMustBlock) return result<int>(got);
+  }
+  return real().recvmmsg(fd, v, n, flags, limit);
+}
+
+int sendmmsg(int fd, mmsghdr* v, unsigned n, int flags) {
+  if (mayPark() && waits(flags)) {
+    long got = doSendMany(fd, v, n, flags);
+    if (got != kMustBlock) return result<int>(got);
+  }
+  return real().sendmmsg(fd, v, n, flags);
 }
 
 int accept(int fd, sockaddr* from, socklen_t* len) { return io::accept4(fd, from, len, 0); }

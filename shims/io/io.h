@@ -30,6 +30,10 @@ ssize_t recvmsg(int fd, msghdr* m, int flags);
 ssize_t send(int fd, const void* buf, size_t n, int flags);
 ssize_t sendto(int fd, const void* buf, size_t n, int flags, const sockaddr* to, socklen_t len);
 ssize_t sendmsg(int fd, const msghdr* m, int flags);
+ssize_t preadv2(int fd, const iovec* v, int count, off_t at, int flags);
+ssize_t pwritev2(int fd, const iovec* v, int count, off_t at, int flags);
+int recvmmsg(int fd, mmsghdr* v, unsigned n, int flags, timespec* limit);
+int sendmmsg(int fd, mmsghdr* v, unsigned n, int flags);
 int accept(int fd, sockaddr* from, socklen_t* len);
 int accept4(int fd, sockaddr* from, socklen_t* len, int flags);
 int connect(int fd, const sockaddr* to, socklen_t len);
@@ -40,6 +44,8 @@ int pselect(int n, fd_set* read, fd_set* write, fd_set* except, const timespec* 
             const sigset_t* mask);
 int epoll_wait(int set, epoll_event* events, int most, int timeout_ms);
 int epoll_pwait(int set, epoll_event* events, int most, int timeout_ms, const sigset_t* mask);
+int epoll_pwait2(int set, epoll_event* events, int most, const timespec* limit,
+                 const sigset_t* mask);
 int close(int fd);
 int close_range(unsigned first, unsigned last, int flags);
 void closefrom(int first);

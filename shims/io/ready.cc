@@ -251,6 +251,14 @@ int epoll_wait(int set, epoll_event* events, int most, int timeout_ms) {
   return got == kMustBlock ? real().epoll_wait(set, events, most, timeout_ms) : result<int>(got);
 }
 
+int epoll_pwait2(int set, epoll_event* events, int most, const timespec* limit,
+                 const sigset_t* mask) {
+  Limit until(limit);
+  long got = epollAny(set, events, most, until, mask);
+  if (got == kMustBlock) return real().epoll_pwait2(set, events, most, limit, OpenMask(mask));
+  return result<int>(got);
+}
+
 int epoll_pwait(int set, epoll_event* events, int most, int timeout_ms, const sigset_t* mask) {
   Limit until = inMilliseconds(timeout_ms);
   long got = epollAny(set, events, most, until, mask);

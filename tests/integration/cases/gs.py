@@ -83,7 +83,7 @@ def blocking(program, what):
 for done in ("streams", "interrupted", "timed", "replaced", "cancelled", "processes", "close-all",
              "servers", "odd"):
     blocking("gs_io.c", done)
-for done in ("connecting", "feeding", "answers", "masked", "replacing", "ending"):
+for done in ("connecting", "feeding", "answers", "masked", "replacing", "ending", "messages"):
     blocking("gs_wait.c", done)
 
 

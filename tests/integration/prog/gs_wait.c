@@ -11,6 +11,7 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 
 #include "threaded.h"
 
@@ -259,10 +260,11 @@ static void* letThrough(void* arg) {
     FD_SET(fds[0], &r);
     struct pollfd two[2] = {p, p};
     int got;
-    switch (i % 4) {
+    switch (i % 5) {
       case 0: got = ppoll(&p, 1, NULL, &open); break;
       case 1: got = pselect(fds[0] + 1, &r, NULL, NULL, NULL, &open); break;
       case 2: got = epoll_pwait(set, &event, 1, -1, &open); break;
+      case 3: got = epoll_pwait2(set, &event, 1, NULL, &open); break;
       default: got = ppoll(two, 2, NULL, &open);
     }
     CHECK(got == -1 && errno == EINTR);
@@ -386,11 +388,94 @@ static void ending(void) {
   puts("each ended as it should");
 }
 
+// --- Several messages in one call, and the calls with an offset of which -1 is none
+
+enum { kMessages = 12, kBig = 90000 };
+static unsigned char big[kMessages][kBig];
+
+static void* receiveMany(void* arg) {
+  struct mmsghdr v[kMessages] = {0};
+  struct iovec piece[kMessages];
+  static unsigned char in[kMessages][8];
+  for (int i = 0; i < kMessages; i++) {
+    piece[i] = (struct iovec){in[i], 8};
+    v[i].msg_hdr.msg_iov = &piece[i];
+    v[i].msg_hdr.msg_iovlen = 1;
+  }
+  int got = recvmmsg(fds[0], v, kMessages, (int)(intptr_t)arg, NULL);
+  if (got < 0) return (void*)(intptr_t)-errno;
+  for (int i = 0; i < got; i++) CHECK(v[i].msg_len == 1 && in[i][0] == 'a' + i);
+  return (void*)(intptr_t)got;
+}
+
+static void* sendBig(void* arg) {
+  struct mmsghdr v[kMessages] = {0};
+  struct iovec piece[kMessages][2];
+  for (int i = 0; i < kMessages; i++) {
+    for (int k = 0; k < kBig; k++) big[i][k] = (unsigned char)((i * kBig + k) * 2654435761u >> 11);
+    piece[i][0] = (struct iovec){big[i], 1000};
+    piece[i][1] = (struct iovec){big[i] + 1000, kBig - 1000};
+    v[i].msg_hdr.msg_iov = piece[i];
+    v[i].msg_hdr.msg_iovlen = 2;
+  }
+  CHECK(sendmmsg(fds[1], v, kMessages, 0) == kMessages);
+  for (int i = 0; i < kMessages; i++) CHECK(v[i].msg_len == kBig);
+  return arg;
+}
+
+static void* readPieces(void* arg) {
+  char a[3], b[4];
+  struct iovec v[2] = {{a, 3}, {b, 4}};
+  ssize_t n = preadv2(fds[0], v, 2, -1, 0);
+  return (void*)(intptr_t)(n == 5 && memcmp(a, "abc", 3) == 0 && memcmp(b, "de", 2) == 0);
+  (void)arg;
+}
+
+static void messages(void) {
+  CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, fds) == 0);
+  handle(SIGUSR1, 0);
+  for (int way = 0; way < 3; way++) {
+    pthread_t t = start(receiveMany, (void*)(intptr_t)(way == 0 ? MSG_WAITFORONE : 0));
+    usleep(50000);
+    for (char c = 'a'; c < (way == 1 ? 'a' + kMessages : 'a' + 1); c++) {
+      CHECK(send(fds[1], &c, 1, 0) == 1);
+      usleep(10000);
+    }
+    if (way == 2) CHECK(pthread_kill(t, SIGUSR1) == 0);
+    printf("messages: %d\n", (int)(intptr_t)join(t));
+  }
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+  pthread_t t = start(sendBig, NULL);
+  long at = 0;
+  while (at < (long)kMessages * kBig) {
+    unsigned char in[7000];
+    ssize_t n = recv(fds[0], in, sizeof in, 0);
+    CHECK(n > 0);
+    for (ssize_t i = 0; i < n; i++) {
+      CHECK(in[i] == (unsigned char)((unsigned)(at + i) * 2654435761u >> 11));
+    }
+    at += n;
+    if (at % 3 == 0) usleep(500);
+  }
+  join(t);
+  puts("the big ones came");
+  CHECK(pipe(fds) == 0);
+  t = start(readPieces, NULL);
+  usleep(50000);
+  struct iovec v[2] = {{"ab", 2}, {"cde", 3}};
+  printf("pieces: %zd", pwritev2(fds[1], v, 2, -1, 0));
+  printf(" %d\n", (int)(intptr_t)join(t));
+  printf("errors: %d", preadv2(fds[0], v, 2, 0, 0) == -1 && errno == ESPIPE);
+  printf(" %d", recvmmsg(fds[0], NULL, 1, 0, NULL) == -1 && errno == ENOTSOCK);
+  printf(" %d\n", sendmmsg(-1, NULL, 1, 0) == -1 && errno == EBADF);
+}
+
 static const struct {
   const char* name;
   void (*run)(void);
 } all[] = {{"connecting", connecting}, {"feeding", feeding},     {"answers", answers},
-           {"masked", masked},         {"replacing", replacing}, {"ending", ending}};
+           {"masked", masked},         {"replacing", replacing}, {"ending", ending},
+           {"messages", messages}};
 
 int main(int argc, char** argv) {
   setvbuf(stdout, NULL, _IONBF, 0);
