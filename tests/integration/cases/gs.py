@@ -87,6 +87,25 @@ for done in ("connecting", "feeding", "answers", "masked", "replacing", "ending"
     blocking("gs_wait.c", done)
 
 
+def storm(what):
+    """Checked streams, polled in every way, while something goes wrong all around them: five
+    seconds, and on one P as well. More by hand: gs_storm WHAT SECONDS."""
+    def run(context):
+        command = [context.program("gs_storm.c"), what]
+        native = context.native(command + ["1"])
+        check(native.status == 0, f"natively: {native.text()}")
+        for more, seconds in (({}, "5"), ({"GOMAXPROCS": "1"}, "2")):
+            graft = context.graft(command + [seconds], {**MN, **more})
+            agree(native, graft)
+            threads = gs(graft)
+        return f"{threads['gs']} Gs on {threads['ms']} Ms"
+    CASES.add(f"gs.storm-{what}", run)
+
+
+for kind in ("signals", "cancels", "forks", "closes", "all"):
+    storm(kind)
+
+
 @CASES("gs.torture")
 def torture(context):
     """Turns, allocations, short threads, forks, a fast timer and signals to threads, all at once."""
