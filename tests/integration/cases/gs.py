@@ -65,6 +65,9 @@ def signals(context):
     thrice(context, [context.program("gs_signals.c")])
 
 
+MOST_MS = {"crowded": 20}  # of hundreds of threads that wait
+
+
 def blocking(program, what):
     """Reading, writing, waiting for descriptors: the same bytes, errors and times as natively, and
     on one P as well."""
@@ -75,7 +78,8 @@ def blocking(program, what):
         for more in ({}, {"GOMAXPROCS": "1"}):
             graft = context.graft(command, {**MN, **more})
             agree(native, graft)
-            gs(graft)
+            ms = gs(graft)["ms"]
+            check(ms < MOST_MS.get(what, 1000), f"{ms} Ms\n{graft.text()}")
         context.same(command)  # on kernel threads the exports are glibc's
     CASES.add(f"gs.io-{what}", run)
 
@@ -83,7 +87,8 @@ def blocking(program, what):
 for done in ("streams", "interrupted", "timed", "replaced", "cancelled", "processes", "close-all",
              "servers", "odd"):
     blocking("gs_io.c", done)
-for done in ("connecting", "feeding", "answers", "masked", "replacing", "ending", "messages"):
+for done in ("connecting", "feeding", "answers", "masked", "replacing", "ending", "messages",
+             "jumping", "crowded"):
     blocking("gs_wait.c", done)
 
 

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -388,6 +389,98 @@ static void ending(void) {
   puts("each ended as it should");
 }
 
+// --- A handler leaves a wait by longjmp: nothing of it may stay behind
+
+static __thread sigjmp_buf back;
+static volatile int may_jump, left_by_jump;
+static void jumpBack(int signal) {
+  (void)signal;
+  siglongjmp(back, 1);
+}
+static __attribute__((noinline)) void overwriteStack(void) {
+  volatile char c[20000];
+  for (size_t i = 0; i < sizeof c; i++) c[i] = 0x41;
+}
+static void* jumpOut(void* arg) {
+  if (sigsetjmp(back, 1) == 0) {
+    may_jump = 1;
+    waitSomehow(arg);
+  }
+  overwriteStack();
+  left_by_jump = 1;
+  for (int i = 0; i < 5; i++) {
+    usleep(10000);
+    overwriteStack();
+  }
+  return NULL;
+}
+static void jumping(void) {
+  signal(SIGUSR1, jumpBack);
+  for (intptr_t i = 0; i < 4; i++) {
+    int s[2], m[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, m) == 0);
+    fds[0] = s[0];
+    many[0][0] = m[0];
+    may_jump = left_by_jump = 0;
+    pthread_t t = start(jumpOut, (void*)i);
+    while (!may_jump) usleep(1000);
+    usleep(50000);
+    CHECK(pthread_kill(t, SIGUSR1) == 0);
+    while (!left_by_jump) usleep(1000);
+    char c = 1;
+    for (int k = 0; k < 10; k++) {
+      struct pollfd p[2] = {{s[0], POLLIN, 0}, {m[0], POLLIN, 0}};
+      CHECK(write(s[1], &c, 1) == 1 && write(m[1], &c, 1) == 1 && poll(p, 2, -1) > 0);
+      CHECK(read(s[0], &c, 1) == 1 && read(m[0], &c, 1) == 1);
+    }
+    close(s[0]);  // nobody holds on to it any more
+    CHECK(recv(s[1], &c, 1, MSG_DONTWAIT) == 0);
+    join(t);
+  }
+  puts("nothing was left");
+}
+
+// --- As many waiting threads as a busy server has
+
+enum { kCrowd = 400 };
+static int crowd[kCrowd][2];
+static void* oneOfCrowd(void* arg) {
+  intptr_t i = (intptr_t)arg;
+  int fd = crowd[i][0];
+  for (int k = 0; k < 20; k++) {
+    struct pollfd p[2] = {{many[0][0], POLLIN, 0}, {fd, POLLIN, 0}};
+    CHECK(poll(p, 2, 60000) == 1 && p[1].revents == POLLIN);
+    char c;
+    CHECK(read(fd, &c, 1) == 1 && c == (char)(i + k));
+    CHECK(write(fd, &c, 1) == 1);
+  }
+  struct pollfd p[2] = {{many[0][0], POLLIN, 0}, {fd, POLLIN, 0}};
+  CHECK(poll(p, 2, -1) == 1 && p[0].revents == POLLIN);  // the one that all wait for
+  return arg;
+}
+static void crowded(void) {
+  pthread_t t[kCrowd];
+  CHECK(pipe(many[0]) == 0);
+  for (intptr_t i = 0; i < kCrowd; i++) {
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, crowd[i]) == 0);
+    t[i] = start(oneOfCrowd, (void*)i);
+  }
+  for (int k = 0; k < 20; k++) {
+    for (int i = 0; i < kCrowd; i++) {
+      char c = (char)(i + k);
+      CHECK(write(crowd[i][1], &c, 1) == 1);
+    }
+    for (int i = 0; i < kCrowd; i++) {
+      char c;
+      CHECK(read(crowd[i][1], &c, 1) == 1 && c == (char)(i + k));
+    }
+  }
+  CHECK(write(many[0][1], "x", 1) == 1);
+  for (int i = 0; i < kCrowd; i++) join(t[i]);
+  puts("all were served");
+}
+
 // --- Several messages in one call, and the calls with an offset of which -1 is none
 
 enum { kMessages = 12, kBig = 90000 };
@@ -475,7 +568,7 @@ static const struct {
   void (*run)(void);
 } all[] = {{"connecting", connecting}, {"feeding", feeding},     {"answers", answers},
            {"masked", masked},         {"replacing", replacing}, {"ending", ending},
-           {"messages", messages}};
+           {"messages", messages},     {"jumping", jumping},     {"crowded", crowded}};
 
 int main(int argc, char** argv) {
   setvbuf(stdout, NULL, _IONBF, 0);
