@@ -115,7 +115,7 @@ void* allocate(size_t size, size_t align, bool* zero, const void* caller) {
     if (p == nullptr && sane && relieve()) p = allocateRun(align, &room, &fresh);
   }
   if (p == nullptr) return nullptr;
-  if (rt.collector.on()) rt.collector.allocated();
+  if (rt.collector.on()) rt.collector.allocated(p, room);
   if (checked()) heap::armGuard(p, size, room, rt.heap.key);
   if (rt.heap.sitesOn()) rt.heap.setSite(p, rt.heap.siteFor(caller));
   if (zero != nullptr) *zero = fresh;
@@ -136,7 +136,7 @@ size_t sizeOfBlock(const BlockInfo& b) {
 }
 
 void freeBlock(void* p, const BlockInfo& b, const char* call) {
-  if (rt.collector.on()) rt.collector.freed(b.base);
+  if (rt.collector.on()) rt.collector.freed(b.base, b.size);
   if (checked() && heap::guardedSize(p, b.size, rt.heap.key) == ~size_t{0}) {
     heap::reportMisuse(rt.heap, call, p, "block was written to past its end");
   }
@@ -176,8 +176,10 @@ void freeSlow(void* p) {
   }
   BlockInfo b = rt.heap.classify(p);
   if (b.kind == AddrKind::kSmall || b.kind == AddrKind::kLarge) return freeBlock(p, b, "free");
-  if (b.kind != AddrKind::kForeign)
+  if (b.kind != AddrKind::kForeign) {
+    if (rt.collector.reclaims() && rt.collector.freedLate(p)) return;
     return heap::reportMisuse(rt.heap, "free", p, heap::misuseOf(b.kind));
+  }
   if (!isEarly(p) && os::host.free != nullptr) os::host.free(p);
 }
 
@@ -223,6 +225,7 @@ void* reallocAny(void* p, size_t size) {
     heap::reportMisuse(rt.heap, "realloc", p, heap::misuseOf(b.kind));
     return outOfMemory();
   }
+  if (rt.collector.on() && size != 0) rt.collector.used(b.base);
   if (size == 0) {  // as glibc: realloc(p, 0) is free(p)
     freeBlock(p, b, "realloc");
     return nullptr;
@@ -230,8 +233,12 @@ void* reallocAny(void* p, size_t size) {
   if (size > PTRDIFF_MAX) return outOfMemory();
   bool keep = !checked() && size + pad() <= b.size && size >= b.size / 2;
   if (b.kind == AddrKind::kLarge && (size > heap::kMaxSmall || size > b.size) && !checked()) {
-    keep = pagesFor(size + pad()) << kPageShift == b.size;
-    if (!keep && rt.heap.resizeLarge(b, size + pad())) keep = true;
+    size_t want = pagesFor(size + pad()) << kPageShift;
+    keep = want == b.size;
+    if (!keep && rt.heap.resizeLarge(b, size + pad())) {
+      keep = true;
+      if (rt.collector.on()) rt.collector.resized(b.size, want);
+    }
   }
   if (keep) {
     if (rt.heap.sitesOn()) rt.heap.setSite(p, rt.heap.siteFor(caller));
@@ -239,6 +246,7 @@ void* reallocAny(void* p, size_t size) {
   }
   if (b.kind == AddrKind::kLarge && size > b.size && !checked()) {
     if (void* moved = rt.heap.moveLarge(b, size + pad())) {
+      if (rt.collector.on()) rt.collector.resized(b.size, pagesFor(size + pad()) << kPageShift);
       if (rt.heap.sitesOn()) rt.heap.setSite(moved, rt.heap.siteFor(caller));
       return moved;
     }
@@ -291,7 +299,9 @@ size_t usableSizeSlow(const void* p) {
     bool ask = !isEarly(p) && os::host.usableSize != nullptr;
     return ask ? os::host.usableSize(const_cast<void*>(p)) : 0;
   }
-  return b.kind == AddrKind::kSmall || b.kind == AddrKind::kLarge ? sizeOfBlock(b) : 0;
+  if (b.kind != AddrKind::kSmall && b.kind != AddrKind::kLarge) return 0;
+  if (rt.collector.on()) rt.collector.used(b.base);
+  return sizeOfBlock(b);
 }
 
 int trimAny(size_t) {

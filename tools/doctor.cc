@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "core/base/hiders.h"
 #include "core/base/options.h"
 #include "core/base/thread_rules.h"
 #include "core/base/version.h"
@@ -103,6 +104,9 @@ void addThreads(Report& r, const base::Options& options) {
     rules.push_back(
         {{"executable", rule.executable}, {"library", rule.library}, {"why", rule.why}});
   }
+  Json hiders = Json::array();
+  for (const base::Hider& h : base::kHiders) hiders.push_back({{"name", h.name}, {"why", h.why}});
+  r.data["collector"] = {{"hiders", hiders}};
   r.data["threads"] = {{"mode", threadsMayBeGs(options) ? "m:n" : "1:1"}, {"rules", rules}};
 }
 

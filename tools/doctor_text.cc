@@ -96,6 +96,15 @@ void printThreads(const Json& t) {
   }
 }
 
+void printCollector(const Json& c) {
+  fmt::print("collector\n");
+  line("", "with GRAFT_GC=reclaim, nothing is given back all the same where one is mapped:");
+  for (const Json& hider : c["hiders"]) {
+    line("",
+         fmt::format("{} ({})", hider["name"].get<std::string>(), hider["why"].get<std::string>()));
+  }
+}
+
 void printLibrary(const Json& l) {
   fmt::print("library\n");
   line("path", textOr(l["path"], "not found"));
@@ -113,6 +122,7 @@ void printReport(const Report& report) {
   printCapabilities(report.data["capabilities"]);
   if (report.data.contains("glibc")) printFacts(report.data["glibc"]);
   printThreads(report.data["threads"]);
+  printCollector(report.data["collector"]);
   printLibrary(report.data["library"]);
   fmt::print("\n");
   for (const Json& f : report.data["findings"]) {

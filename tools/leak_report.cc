@@ -32,13 +32,16 @@ bool readSite(const Json& line, LeakSite& out) {
   if (!text.starts_with("0x")) return false;
   const char* end = text.data() + text.size();
   auto [at, error] = std::from_chars(text.data() + 2, end, out.pc, 16);
+  out.pardoned = line.value("pardoned", "");
   return error == std::errc() && at == end &&
          readCount(line, "direct_objects", out.direct.objects) &&
          readCount(line, "direct_bytes", out.direct.bytes) &&
          readCount(line, "indirect_objects", out.indirect.objects) &&
          readCount(line, "indirect_bytes", out.indirect.bytes) &&
          readCount(line, "oldest_cycles", out.oldest_cycles) &&
-         readCount(line, "newest_cycles", out.newest_cycles);
+         readCount(line, "newest_cycles", out.newest_cycles) &&
+         readCount(line, "reclaimed_objects", out.reclaimed.objects) &&
+         readCount(line, "reclaimed_bytes", out.reclaimed.bytes);
 }
 
 bool isSummary(const Json& line) {

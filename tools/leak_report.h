@@ -25,6 +25,9 @@ struct Counted {
 struct LeakSite {
   uint64_t pc = 0;  // behind the call; 0: not known
   Counted direct, indirect;  // indirect: another leaked object points to it
+  Counted reclaimed;  // since the process began
+  std::string
+      pardoned;  // not "": nothing of it is given back, for the program has so proved it lives
   uint64_t oldest_cycles = 0, newest_cycles = 0;  // how long they have been known as leaked
   std::vector<Place> places;  // innermost first
   const Suppression* suppressed = nullptr;

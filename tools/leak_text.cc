@@ -38,7 +38,27 @@ void addHistory(const LeakSite& site, std::string& out) {
                 : fmt::format("{:+} byte(s), {:+} object(s) since the report before",
                               *site.more_bytes, *site.more_objects);
   }
+  auto add = [&text](const std::string& more) { text += (text.empty() ? "" : "; ") + more; };
+  if (site.reclaimed.objects != 0) {
+    add(fmt::format("{} byte(s) in {} object(s) were given back", site.reclaimed.bytes,
+                    site.reclaimed.objects));
+  }
+  if (!site.pardoned.empty()) {
+    add(fmt::format("never given back: an object of it was {} after it was found unreachable",
+                    site.pardoned));
+  }
   if (!text.empty()) out += fmt::format("    ({})\n", text);
+}
+
+// Of places from which nothing is leaked at present.
+void addReclaimed(const LeakReport& report, std::string& out) {
+  for (const LeakSite& s : report.sites) {
+    if (s.suppressed != nullptr || s.objects() != 0 || s.reclaimed.objects == 0) continue;
+    out += fmt::format("Given back: {} byte(s) in {} object(s) allocated from:\n",
+                       s.reclaimed.bytes, s.reclaimed.objects);
+    addFrames(s, out);
+    out += '\n';
+  }
 }
 
 void addKind(const LeakReport& report, const char* kind, Counted LeakSite::* which, size_t most,
@@ -85,6 +105,9 @@ Json jsonOf(const LeakSite& s) {
   j["indirect_bytes"] = s.indirect.bytes;
   j["oldest_cycles"] = s.oldest_cycles;
   j["newest_cycles"] = s.newest_cycles;
+  j["reclaimed_objects"] = s.reclaimed.objects;
+  j["reclaimed_bytes"] = s.reclaimed.bytes;
+  j["pardoned"] = s.pardoned;
   j["more_objects"] = s.more_objects ? Json(*s.more_objects) : Json();
   j["more_bytes"] = s.more_bytes ? Json(*s.more_bytes) : Json();
   j["suppressed"] = s.suppressed != nullptr ? Json(s.suppressed->pattern) : Json();
@@ -107,6 +130,7 @@ std::string textOf(const LeakReport& report, size_t most) {
   out += fmt::format("{}ERROR: graft: detected memory leaks in {}\n\n", who, report.program);
   addKind(report, "Direct", &LeakSite::direct, most, out);
   addKind(report, "Indirect", &LeakSite::indirect, most, out);
+  addReclaimed(report, out);
   out += fmt::format("SUMMARY: graft: {} byte(s) leaked in {} allocation(s).\n", sum.bytes,
                      sum.objects);
   return out;

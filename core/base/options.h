@@ -28,8 +28,8 @@ constexpr const char* choicesOf(Deadlock) { return "report|abort|off"; }
 enum class Threads : uint8_t { kOneToOne, kMToN };
 constexpr const char* choicesOf(Threads) { return "1:1|m:n"; }
 
-enum class GcMode : uint8_t { kOff, kDetect };
-constexpr const char* choicesOf(GcMode) { return "off|detect"; }
+enum class GcMode : uint8_t { kOff, kDetect, kReclaim };
+constexpr const char* choicesOf(GcMode) { return "off|detect|reclaim"; }
 
 // One option's value. Atomic: relaxed everywhere; an option never publishes other data.
 template <class T>

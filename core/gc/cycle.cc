@@ -45,6 +45,13 @@ bool Collector::init(heap::Heap& heap, const World& world, const Settings& setti
   size_t most = heap.space.reservedBytes() / 64;
   if (!pool_.init(most < 16_GiB ? most : 16_GiB)) return false;
   if (!leaks_.init(heap, own_->sites)) return false;
+  bool stress = settings.stress_every != 0;
+  if (settings.reclaim) {
+    if (!ladder_.init(heap, leaks_, {settings.wait_ms, stress || settings.wait_ms == 0, stress})) {
+      return false;
+    }
+    shared_.pointer_guard = os::fsWord(os::kPointerGuard);
+  }
   roots_.use({own_->ranges, own_->first_job, Own::kRanges, own_->left_out, Own::kLeftOut,
               own_->stacks, Own::kStacks, own_->text, sizeof own_->text});
   for (Worker& w : own_->workers) w.collector = this;
@@ -59,12 +66,7 @@ bool Collector::init(heap::Heap& heap, const World& world, const Settings& setti
 
 // --- When
 
-uint64_t Collector::bytesInUse() {
-  heap::MHeapStats s = heap_->mheap.stats();
-  return (s.small_pages + s.large_pages) << kPageShift;
-}
-
-void Collector::lookForCause(uint64_t) {
+void Collector::lookForCause() {
   Cause cause = Cause::kStress;
   if (settings_.stress_every == 0) {
     uint64_t since = os::nowMs() - last_ms_.loadRelaxed();
@@ -89,13 +91,21 @@ void Collector::collectDue() {
   mu_.unlock();
 }
 
-// Nothing is given back to the program's use, so what counts is all that is in use, not what lives:
-// a program that frees what it no longer needs stays below the goal.
+// Detect: nothing is given back to the program's use, so what counts is all that is in use, not
+// what lives: a program that frees what it no longer needs stays below the goal. Reclaim: what
+// waits to be given back is no reason to wait longer, but a cycle looks at it.
 void Collector::setGoal() {
-  uint64_t used = bytesInUse();
+  uint64_t used = bytesInUse(), base = used;
   uint64_t percent =
       settings_.growth_percent < 0 ? 0 : static_cast<uint64_t>(settings_.growth_percent);
-  uint64_t goal = used + used * percent / 100;
+  uint64_t step = 0;
+  if (ladder_.on() && last_.complete) {
+    base = last_.live_bytes;
+    uint64_t waits = last_.white_bytes - last_.reclaimed_bytes;
+    step = (settings_.floor_bytes > waits ? settings_.floor_bytes : waits) / 8;
+  }
+  if (base * percent / 100 > step) step = base * percent / 100;
+  uint64_t goal = used + step;
   if (goal < settings_.floor_bytes) goal = settings_.floor_bytes;
   goal_.storeRelaxed(goal);
   last_ms_.storeRelaxed(os::nowMs());
@@ -131,13 +141,16 @@ CycleStats Collector::collectLocked(Cause cause, bool by_site) {
     first.thread.join();
   } else {
     last_.why = "the kernel gives no thread";
+    setGoal();
   }
   last_.complete = last_.why == nullptr;
   if (!last_.complete) noteIncomplete();
   totals_.cycles++;
+  totals_.reclaimed_objects += last_.reclaimed_objects;
+  totals_.reclaimed_bytes += last_.reclaimed_bytes;
+  if (last_.held != nullptr) totals_.held = last_.held;
   totals_.stw_ns += last_.stw_ns;
   if (last_.stw_ns > totals_.longest_stw_ns) totals_.longest_stw_ns = last_.stw_ns;
-  setGoal();
   if (settings_.trace) trace(last_, before);
   return last_;
 }
@@ -162,8 +175,11 @@ void Collector::cycleEntry(void* self) { static_cast<Collector*>(self)->cycle();
 void Collector::cycle() {
   uint64_t begin = os::nowNs();
   last_.why = world_.stop(world_.self, kPatienceNs);
-  if (last_.why != nullptr) return;
+  if (last_.why != nullptr) return setGoal();
   last_.why = cycleStopped();
+  last_.complete = last_.why == nullptr;
+  // Now: others may have used up what the goal leaves before this thread runs again.
+  setGoal();
   world_.start(world_.self);
   last_.stw_ns = os::nowNs() - begin;
   heap_->sweepAll();
@@ -180,6 +196,7 @@ const char* Collector::cycleStopped() {
   shared_.roots = &roots_;
   shared_.pool = &pool_;
   shared_.pages = &pages_;
+  shared_.confirm = false;
   const char* why = nullptr;
   if (!pages_.open(settings_.deny_pagemap_scan)) why = "the page map cannot be read";
   shared_.mem_fd = os::sys(SYS_openat, AT_FDCWD, os::arg("/proc/self/mem"), O_RDONLY | O_CLOEXEC);
@@ -190,6 +207,7 @@ const char* Collector::cycleStopped() {
   roots_.leaveOut(pool_.base(), pool_.reserved());
   for (Worker& w : own_->workers) roots_.leaveOut(w.thread.mapped, w.thread.mapped_bytes);
   leaks_.forEachMemory([this](Addr at, size_t bytes) { roots_.leaveOut(at, bytes); });
+  ladder_.forEachMemory([this](Addr at, size_t bytes) { roots_.leaveOut(at, bytes); });
   heap_->forEachOwnMemory([this](Addr at, size_t bytes) { roots_.leaveOut(at, bytes); });
   world_.forEachStack(
       world_.self,
@@ -200,14 +218,8 @@ const char* Collector::cycleStopped() {
     uint64_t begin = os::nowNs();
     markFromRoots();
     last_.mark_ns = os::nowNs() - begin;
-    KernelRoots kernel{own_->bytes, sizeof own_->bytes,
-                       [](void* arg, uint64_t w) { static_cast<Marker*>(arg)->rootWord(w); },
-                       &own_->workers[0].marker};
-    why = kernel.read();
-    Addr bytes = roundUp(reinterpret_cast<Addr>(own_->bytes), kOsPage);
-    os::purge(bytes,
-              roundDown(reinterpret_cast<Addr>(own_->bytes + sizeof own_->bytes), kOsPage) - bytes);
-    own_->workers[0].marker.drain();
+    why = readKernel();
+    settleMarks();
   }
   for (uint32_t i = 0; i < settings_.workers; i++) {
     const MarkCounts& c = own_->workers[i].marker.counts();
@@ -217,15 +229,64 @@ const char* Collector::cycleStopped() {
     if (c.unreadable != 0 && why == nullptr) why = "a part of memory cannot be read";
   }
   if (why == nullptr) {
-    Leaks::Totals t = leaks_.find(*heap_, last_.cycle, by_site_, shared_);
+    Leaks::Totals t;
+    if (!leaks_.find(last_.cycle, by_site_, shared_, t)) why = "no memory for records";
     last_.white_objects = t.objects;
     last_.white_bytes = t.bytes;
   }
+  if (why == nullptr && ladder_.on()) reclaim();
+  bool gives = last_.reclaimed_objects != 0;
   os::sys(SYS_close, shared_.mem_fd);
   pages_.close();
-  heap_->finishMark(heap::SweepMode::kDetect);
+  heap_->finishMark(gives ? heap::SweepMode::kReclaim : heap::SweepMode::kDetect);
   acknowledgeAll();
+  if (gives) heap_->sweepAll();
   return why;
+}
+
+// What is not looked at in full is a reason to hold everything.
+const char* Collector::readKernel() {
+  KernelRoots kernel{own_->bytes, sizeof own_->bytes,
+                     [](void* arg, uint64_t w) { static_cast<Marker*>(arg)->rootWord(w); },
+                     &own_->workers[0].marker};
+  const char* why = kernel.read();
+  Addr bytes = roundUp(reinterpret_cast<Addr>(own_->bytes), kOsPage);
+  os::purge(bytes,
+            roundDown(reinterpret_cast<Addr>(own_->bytes + sizeof own_->bytes), kOsPage) - bytes);
+  return why;
+}
+
+// Alone, once no worker runs any more.
+void Collector::settleMarks() {
+  Marker& self = own_->workers[0].marker;
+  self.drain();
+  while (pool_.overflowed()) {
+    pool_.clearOverflow();
+    self.rescan();
+  }
+}
+
+void Collector::reclaim() {
+  last_.held = roots_.hides();
+  if (last_.held != nullptr) return;
+  if (!ladder_.assess(last_.cycle, os::nowMs(), bytesInUse(), shared_)) return;
+  shared_.confirm = true;
+  markFromRoots();
+  Marker& self = own_->workers[0].marker;
+  last_.held = readKernel();
+  self.rescan();
+  settleMarks();
+  for (uint32_t i = 0; i < settings_.workers; i++) {
+    if (own_->workers[i].marker.counts().unreadable != 0) last_.held = "a part cannot be read";
+  }
+  if (last_.held != nullptr) return;
+  ladder_.quarantine(self);
+  settleMarks();
+  Ladder::Taken taken = ladder_.take();
+  last_.reclaimed_objects = taken.objects;
+  last_.reclaimed_bytes = taken.bytes;
+  in_use_.fetchSubRelaxed(taken.bytes);
+  last_.quarantined_objects = taken.quarantined;
 }
 
 void Collector::markFromRoots() {
@@ -234,6 +295,7 @@ void Collector::markFromRoots() {
   pool_.clearOverflow();
   Worker& self = own_->workers[0];
   for (uint32_t i = 0; i < n; i++) own_->workers[i].marker.begin(shared_);
+  if (shared_.confirm) ladder_.holdBack(self.marker);
   // Those that the kernel refuses are not waited for.
   uint32_t running = 1;
   pool_.beginMark(n);
@@ -310,8 +372,27 @@ void Collector::trace(const CycleStats& s, uint64_t before) {
   out.str(" MB, ").udec(mb(goal_.loadRelaxed())).str(" MB goal, 0 MB stacks, ");
   out.udec(mb(s.roots_bytes)).str(" MB globals, ").udec(settings_.workers).str(" P");
   if (cause_ == Cause::kAsked) out.str(" (forced)");
+  if (ladder_.on()) {
+    out.str(" (reclaimed ").udec(s.reclaimed_bytes / 1024).str(" KB, quarantined ");
+    out.udec(s.quarantined_objects).str(" objects)");
+  }
+  if (s.held != nullptr) out.str(" (nothing is given back: ").str(s.held).chr(')');
   if (!s.complete) out.str(" (incomplete: ").str(s.why).chr(')');
   os::say(out.nl());
+}
+
+bool Collector::freedLate(const void* block) {
+  uint16_t site = heap_->siteOf(block);
+  if (!ladder_.freed(reinterpret_cast<Addr>(block))) return false;
+  leaks_.countLateFree(site);
+  if (said_late_.exchangeRelaxed(1) != 0) return true;
+  base::Line out;
+  out.str("graft: free(").hex(reinterpret_cast<Addr>(block));
+  out.str("): the collector had given this block back, for nothing pointed to it any more; its ");
+  out.str("allocation site is never reclaimed again. The program hides pointers: GRAFT_GC=detect ");
+  out.str("is for it\n");
+  os::say(out);
+  return true;
 }
 
 // --- fork

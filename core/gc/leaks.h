@@ -1,45 +1,41 @@
 // What a cycle found white: counted by allocation site, and remembered per object, so that a later
-// free() of one is noticed. Direct: no other white object holds a pointer to it; LSan's words. Both
-// memories are arrays beside the heap of which only what is used is ever touched.
+// free() of one is noticed. Direct: no other white object holds a pointer to it; LSan's words.
 //
 // find() runs on the collector's thread in a stopped world, between marking and finishMark(); the
 // queries on any thread. No locks.
 #pragma once
 
+#include "core/base/bits.h"
 #include "core/gc/mark.h"
+#include "core/gc/object_table.h"
 #include "core/heap/heap.h"
+#include "core/os/sys.h"
 
 namespace graft::gc {
 
-// A bit per 16 bytes of the heap: per object, by its first byte.
-class ObjectBits {
- public:
-  bool init(const heap::AddressSpace& space);
-  void clear(const heap::AddressSpace& space);
-  void set(Addr object) { word(object).fetchOrRelaxed(bit(object)); }
-  bool has(Addr object) const { return (word(object).loadRelaxed() & bit(object)) != 0; }
-  // True for one caller only.
-  bool take(Addr object) {
-    return has(object) && (word(object).fetchAndRelaxed(~bit(object)) & bit(object)) != 0;
-  }
-  Addr memory() const { return at_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  base::Atomic<uint64_t>& word(Addr a) const {
-    return reinterpret_cast<base::Atomic<uint64_t>*>(at_)[(a - heap_) / 1024];
-  }
-  uint64_t bit(Addr a) const { return uint64_t{1} << ((a - heap_) / 16 % 64); }
-
-  Addr at_ = 0, heap_ = 0;
-  size_t bytes_ = 0;
-};
+// Why a site's objects are never given back: a pointer to one of them was there all the time.
+enum class Pardon : uint8_t { kNone, kFreed, kUsed, kChanged };
+constexpr const char* nameOf(Pardon p) {
+  constexpr const char* kNames[] = {"", "freed", "used", "changed"};
+  return kNames[static_cast<size_t>(p)];
+}
 
 struct SiteLeaks {
   uint64_t objects = 0, bytes = 0, direct_objects = 0, direct_bytes = 0;
   uint32_t newest = 0, oldest = 0;  // in cycles since they were first found white
-  uint32_t late_frees = 0;  // of objects that a cycle had found white; kept over cycles
-  uint32_t first_cycle = 0;  // in which the site had white objects, without a break since
+  // Kept over cycles:
+  uint32_t late_frees = 0;  // of objects that a cycle had found white
+  Pardon pardon = Pardon::kNone;
+  uint64_t reclaimed_objects = 0, reclaimed_bytes = 0;
+};
+
+// An object that is neither marked nor free.
+struct White {
+  Addr at;
+  size_t size;
+  heap::Span* span;
+  uint32_t index;
+  heap::ClassId cls;  // 0: a large one
 };
 
 class Leaks {
@@ -52,26 +48,87 @@ class Leaks {
     uint64_t objects = 0, bytes = 0;
   };
   // by_site: also who points to whom among them, and the table.
-  Totals find(heap::Heap& heap, uint32_t cycle, bool by_site, const Marker::Shared& marking);
-  // The block is about to be freed. True: a cycle had called it leaked.
-  bool freed(heap::Heap& heap, Addr object);
+  // Adds up in `totals`. False: no memory for records.
+  bool find(uint32_t cycle, bool by_site, const Marker::Shared& marking, Totals& totals);
+  // The program named the block, to free it or else. True: a cycle had called it leaked.
+  bool freed(Addr object);
+  bool used(Addr object) { return named(object, Pardon::kUsed); }
+  void countLateFree(uint16_t site) {
+    late_frees_.fetchAddRelaxed(1);
+    table_[site].late_frees++;
+  }
+  void pardon(uint16_t site, Pardon why) {
+    if (table_[site].pardon == Pardon::kNone) table_[site].pardon = why;
+  }
+  SiteLeaks& site(size_t i) { return table_[i]; }
+  Record& recordOf(Addr object) const { return records_.of(object); }
+  // It is nobody's from now on.
+  void forget(Addr object) { whites().take(object); }
   uint64_t lateFrees() const { return late_frees_.loadRelaxed(); }
   const SiteLeaks& at(size_t site) const { return table_[site]; }
   template <class F>
   void forEachMemory(F f) const {
-    f(white_.memory(), white_.bytes());
+    f(white_[0].memory(), white_[0].bytes());
+    f(white_[1].memory(), white_[1].bytes());
     f(pointed_.memory(), pointed_.bytes());
+    f(records_.memory(), records_.bytes());
   }
-
- private:
+  // f(const White&); it may mark.
   template <class F>
   static void forEachWhite(heap::Heap& heap, F f);
-  void notePointers(heap::Heap& heap, Addr object, size_t size, const Marker::Shared& marking);
-  void noteWords(heap::Heap& heap, Addr object, const uint64_t* from, size_t n, Filter filter);
+  // The words of an object as far as they can be read: f(const uint64_t* from, size_t words).
+  template <class F>
+  static void forEachPiece(Addr object, size_t size, const Marker::Shared& marking, F f);
 
-  ObjectBits white_, pointed_;
+ private:
+  ObjectBits& whites() { return white_[now_]; }
+  bool named(Addr object, Pardon why);
+  void noteAges(uint32_t cycle);
+  void noteWords(Addr object, const uint64_t* from, size_t n, Filter filter);
+
+  heap::Heap* heap_ = nullptr;
+  ObjectBits white_[2], pointed_;  // white_[now_]: the last cycle's; the other: those before
+  size_t now_ = 0;
+  ObjectRecords records_;
   SiteLeaks* table_ = nullptr;
   base::Atomic<uint64_t> late_frees_{0};
 };
+
+template <class F>
+void Leaks::forEachWhite(heap::Heap& heap, F f) {
+  heap.forEachSpan([&](heap::Span* s) {
+    Addr at = heap.space.addrOf(s->page.loadRelaxed());
+    heap::SpanState state = s->state.loadRelaxed();
+    if (state == heap::SpanState::kLarge && !heap::Heap::isMarked(s, 0)) {
+      f(White{at, size_t{s->npages.loadRelaxed()} << kPageShift, s, 0, 0});
+    }
+    if (state != heap::SpanState::kSmall) return;
+    heap::ClassId cls = s->cls.loadRelaxed();
+    size_t size = heap::classSize(cls);
+    uint32_t nelems = s->nelems.loadRelaxed();
+    for (uint32_t w = 0; w < s->bitWords(); w++) {
+      uint64_t live = s->markBits()[w].loadRelaxed() | s->freeBits()[w].loadRelaxed();
+      uint64_t lost = ~live & base::maskBelow(nelems - w * 64);
+      for (; lost != 0; lost &= lost - 1) {
+        uint32_t index = w * 64 + base::lowestBit(lost);
+        f(White{at + index * size, size, s, index, cls});
+      }
+    }
+  });
+}
+
+template <class F>
+void Leaks::forEachPiece(Addr object, size_t size, const Marker::Shared& marking, F f) {
+  if (size <= heap::kMaxSmall && !marking.roots->oddHeap(object, object + size)) {
+    return f(reinterpret_cast<const uint64_t*>(object), size / 8);
+  }
+  marking.pages->forEach(object, object + size, [&](const PageRun& run) {
+    uint64_t page[kOsPage / 8];
+    for (Addr a = run.from; a < run.to; a += kOsPage) {
+      long got = os::sys(SYS_pread64, marking.mem_fd, os::arg(page), kOsPage, static_cast<long>(a));
+      if (!os::failed(got)) f(page, static_cast<size_t>(got) / 8);
+    }
+  });
+}
 
 }  // namespace graft::gc

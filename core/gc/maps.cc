@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include "core/base/bits.h"
+#include "core/base/hiders.h"
 #include "core/os/sys.h"
 
 namespace graft::gc {
@@ -57,6 +58,20 @@ MapKind kindOf(const char* name, const char* end, bool shared) {
   return *name == '/' ? MapKind::kFile : MapKind::kMemory;
 }
 
+// What the last part of the name says.
+const char* hidesBy(const char* name, const char* end) {
+  constexpr const char* kGone = " (deleted)";
+  const size_t gone = base::stringLength(kGone);
+  if (static_cast<size_t>(end - name) > gone && starts(end - gone, end, kGone)) end -= gone;
+  const char* last = end;
+  while (last > name && last[-1] != '/') last--;
+  for (const base::Hider& h : base::kHiders) {
+    if (!starts(last, end, h.name)) continue;
+    if (!h.whole || static_cast<size_t>(end - last) == base::stringLength(h.name)) return h.why;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 bool parseMapping(const char* line, size_t n, Mapping& out) {
@@ -70,6 +85,7 @@ bool parseMapping(const char* line, size_t n, Mapping& out) {
   out.shared = p[3] == 's';
   for (int field = 0; field < 4; field++) skipField(p, end);  // permissions, offset, device, inode
   out.kind = kindOf(p, end, out.shared);
+  out.hides = p == end ? nullptr : hidesBy(p, end);
   return true;
 }
 

@@ -22,6 +22,8 @@ struct Mapping {
   Addr from = 0, to = 0;
   bool read = false, write = false, shared = false;
   MapKind kind = MapKind::kAnon;
+  const char* hides =
+      nullptr;  // it shows that the process hides pointers: how (core/base/hiders.h)
 };
 
 // One line without its newline. False: it is not understood.

@@ -123,6 +123,8 @@ void Marker::mark(uint64_t w) {
 // --- Grey to black
 
 void Marker::scanWords(const uint64_t* from, size_t n) {
+  if (__builtin_expect(s_->confirm, 0))
+    return scanBytes(reinterpret_cast<const char*>(from), n * 8);
   while (n != 0) {
     size_t some = n < kBatch ? n : kBatch;
     size_t hits = s_->filter(from, some, base_, limit_, hits_);
@@ -130,6 +132,41 @@ void Marker::scanWords(const uint64_t* from, size_t n) {
     from += some;
     n -= some;
   }
+}
+
+template <class F>
+void Marker::scanLane(size_t n, F word) {
+  for (size_t i = 0; i < n; i++) lane_[i] = word(i) & kAddressBits;
+  size_t hits = s_->filter(lane_, n, base_, limit_, hits_);
+  for (size_t i = 0; i < hits; i++) look(hits_[i]);
+}
+
+void Marker::scanBytes(const char* from, size_t n) {
+  auto load = [from](size_t at) {
+    uint64_t w;
+    __builtin_memcpy(&w, from + at, 8);
+    return w;
+  };
+  for (size_t at = 0; at + 8 <= n; at += kBatch * 8) {
+    for (size_t shift = 0; shift < 8 && at + shift + 8 <= n; shift++) {
+      size_t words = (n - at - shift) / 8;
+      if (words > kBatch) words = kBatch;
+      scanLane(words, [&](size_t i) { return load(at + shift + i * 8); });
+    }
+    size_t words = (n - at) / 8 < kBatch ? (n - at) / 8 : kBatch;
+    scanLane(words, [&](size_t i) {
+      uint64_t w = load(at + i * 8);
+      return (w >> 17 | w << 47) ^ s_->pointer_guard;
+    });
+  }
+}
+
+// What is looked at in pieces may have a pointer that lies in two of them.
+void Marker::scanAcross(Addr border) {
+  char bytes[14];
+  long got =
+      os::sys(SYS_pread64, s_->mem_fd, os::arg(bytes), sizeof bytes, static_cast<long>(border - 7));
+  if (got == sizeof bytes) scanBytes(bytes, sizeof bytes);
 }
 
 void Marker::rootRange(Addr from, size_t bytes) {
@@ -152,6 +189,7 @@ void Marker::scanCopy(Addr from, Addr to, bool must) {
     }
     scanWords(copy_, static_cast<size_t>(got) / 8);
     from += static_cast<size_t>(got);
+    if (s_->confirm && from < to) scanAcross(from);
   }
 }
 
@@ -160,6 +198,7 @@ void Marker::scanPages(Addr from, Addr to, bool direct, bool skip_files) {
       s_->pages->forEach(roundDown(from, kOsPage), roundUp(to, kOsPage), [&](const PageRun& run) {
         if (skip_files && run.file) return;
         Addr a = run.from > from ? run.from : from, b = run.to < to ? run.to : to;
+        if (s_->confirm) scanAcross(a);
         if (direct && run.present) {
           scanWords(reinterpret_cast<const uint64_t*>(a), (b - a) / 8);
         } else {

@@ -9,6 +9,7 @@ void RootSet::begin(Addr heap_base, size_t heap_limit, size_t heap_reserved) {
   heap_reserved_ = heap_reserved;
   ranges_n_ = left_out_n_ = stacks_n_ = odd_n_ = passed_ = 0;
   too_many_ = false;
+  hides_ = nullptr;
   a_.first_job[0] = 0;
 }
 
@@ -155,6 +156,7 @@ const char* RootSet::build() {
   MapsReader maps(a_.text, a_.text_size);
   if (!maps.open()) return "the mappings cannot be read";
   while (maps.next(m)) {
+    if (m.hides != nullptr) hides_ = m.hides;
     if (const char* why = addMapping(m)) return why;
   }
   if (maps.failed()) return "the mappings cannot be read";

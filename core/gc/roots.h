@@ -42,6 +42,9 @@ class RootSet {
   // Reads the mappings. Null, or why the roots are not complete.
   const char* build();
 
+  // After build(): null, or how this process hides pointers (core/base/hiders.h).
+  const char* hides() const { return hides_; }
+
   bool job(uint32_t i, Job& out) const;
   // Whether a part of [from, to) of the heap's cannot be read by plain loads: the program has
   // changed its protection.
@@ -68,6 +71,7 @@ class RootSet {
   size_t ranges_n_ = 0, left_out_n_ = 0, stacks_n_ = 0, odd_n_ = 0;
   size_t passed_ = 0;  // left_out below it ends before the present mapping
   bool too_many_ = false;
+  const char* hides_ = nullptr;
   Range odd_[kMostOdd];
 };
 

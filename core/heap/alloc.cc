@@ -47,8 +47,7 @@ bool Heap::init(const Config& config) {
 // Whether free() reads the block to see a second free at the call: see malloc_fast.h, (4). Once
 // memory is reclaimed it must, for then the first "free" may have been the collector's.
 bool Heap::readsFreed() const {
-  bool reclaims = sweep_mode_.loadRelaxed() == static_cast<uint32_t>(SweepMode::kReclaim);
-  return reclaims || mheap.smallBytes() < kReadsFreed;
+  return reclaimed_.loadRelaxed() != 0 || mheap.smallBytes() < kReadsFreed;
 }
 
 void Heap::slowOp(MCache& c) {

@@ -1,7 +1,7 @@
 // The heap's half of the contract with the collector: mark bits, blackened caches, the slow class
 // byte with its acknowledgement (HZ-FREE), sweeping by generation, and spans that keep their shape
-// while a cycle is active (HZ-SPAN). See heap.h for the order of the calls. The collector (a later
-// issue) calls these from its workers and from a stopped world; unit and model tests call them now.
+// while a cycle is active (HZ-SPAN). See heap.h for the order of the calls. The collector calls
+// these from its workers and from a stopped world.
 #include "core/base/bits.h"
 #include "core/base/check.h"
 #include "core/heap/guard.h"
@@ -58,7 +58,10 @@ void Heap::finishMark(SweepMode mode) GRAFT_NO_LOCK_ANALYSIS {
   // before its cache acknowledges.
   blackenCaches();
   sweep_mode_.storeRelaxed(static_cast<uint32_t>(mode));
-  if (mode == SweepMode::kReclaim) caches.forEach([](MCache& c) { c.reads_freed = 1; });
+  if (mode == SweepMode::kReclaim) {
+    reclaimed_.storeRelaxed(1);
+    caches.forEach([](MCache& c) { c.reads_freed = 1; });
+  }
   white_found_.storeRelaxed(0);
   for (size_t i = 1; i < kNumClasses; i++) central[i].mu.lock();
   forEachSpan([&](Span* s) GRAFT_NO_LOCK_ANALYSIS {
@@ -153,13 +156,18 @@ uint32_t Heap::sweepSpan(Span* s) {
 uint64_t Heap::sweepAll() {
   GRAFT_CHECK(phase() == Phase::kSweeping && allAcknowledged());
   // Shapes stay during the cycle, so the walk needs the page-heap lock for one step only.
+  bool reclaim = sweep_mode_.loadRelaxed() == static_cast<uint32_t>(SweepMode::kReclaim);
   uint64_t white = 0;
   size_t end = space.limit() >> kPageShift;
   for (size_t p = 1; p < end; p++) {
     uint64_t e = space.entry(static_cast<PageId>(p));
     if (e == 0) continue;
     Span* s = space.spanOfEntry(e);
-    if (s->page.loadRelaxed() == p) white += sweepSpan(s);
+    if (s->page.loadRelaxed() != p) continue;
+    white += sweepSpan(s);
+    if (reclaim && s->state.loadRelaxed() == SpanState::kLarge && !isMarked(s, 0)) {
+      mheap.freeLarge(s, static_cast<PageId>(p), static_cast<uint32_t>(os::nowMs()));
+    }
   }
   return white;
 }

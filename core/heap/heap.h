@@ -135,7 +135,9 @@ class Heap {
   // Sweeps the span if it has not been in this generation; returns white, allocated slots.
   // Only after allAcknowledged().
   uint32_t sweepSpan(Span* s);
-  uint64_t sweepAll();  // what this call itself found
+  // What this call itself found. Reclaims white large blocks, too: in kReclaim the world is
+  // stopped.
+  uint64_t sweepAll();
   uint64_t whiteFound() const { return white_found_.loadRelaxed(); }  // in the present cycle
   void endCycle();
   uint32_t sweepGeneration() const { return sweepgen_.loadAcquire(); }
@@ -257,6 +259,7 @@ class Heap {
   base::Atomic<uint32_t> epoch_{0};
   base::Atomic<uint32_t> sweepgen_{0};
   base::Atomic<uint32_t> sweep_mode_{0};
+  base::Atomic<uint32_t> reclaimed_{0};  // by some cycle
   base::Atomic<uint64_t> white_found_{0};
   static constexpr size_t kWorthReturning = 2_MiB, kWorthLater = 256_KiB;
   static constexpr size_t kCacheRoom = 512_KiB;  // bytes of slots that any cache may grow to hold

@@ -39,6 +39,14 @@ struct DirEntry {
 inline int gettid() { return static_cast<int>(sys(SYS_gettid)); }
 inline int getpid() { return static_cast<int>(sys(SYS_getpid)); }
 
+// Words of a thread's block that glibc keeps equal in all threads (tcbhead_t).
+inline constexpr size_t kStackGuard = 0x28, kPointerGuard = 0x30;
+inline uint64_t fsWord(size_t offset) {
+  uint64_t v;
+  asm("movq %%fs:(%1), %0" : "=r"(v) : "r"(offset));
+  return v;
+}
+
 // The thread pointer (%fs:0): one value per live thread of the process.
 inline uintptr_t threadPointer() {
   uintptr_t tp;

@@ -17,7 +17,11 @@ void summaryLine(const gc::CycleStats& s, base::Line& out) {
   out.str(", \"stw_ns\": ").udec(s.stw_ns).str(", \"mark_ns\": ").udec(s.mark_ns);
   out.str(", \"live_objects\": ").udec(s.live_objects);
   out.str(", \"live_bytes\": ").udec(s.live_bytes);
-  out.str(", \"roots_bytes\": ").udec(s.roots_bytes).chr('}');
+  out.str(", \"roots_bytes\": ").udec(s.roots_bytes);
+  out.str(", \"reclaimed_objects\": ").udec(s.reclaimed_objects);
+  out.str(", \"reclaimed_bytes\": ").udec(s.reclaimed_bytes);
+  out.str(", \"quarantined_objects\": ").udec(s.quarantined_objects);
+  out.str(", \"held\": ").json(s.held != nullptr ? s.held : "").chr('}');
 }
 
 void siteLine(uint16_t site, const gc::SiteLeaks& s, base::Line& out) {
@@ -28,7 +32,11 @@ void siteLine(uint16_t site, const gc::SiteLeaks& s, base::Line& out) {
   out.str(", \"indirect_objects\": ").udec(s.objects - s.direct_objects);
   out.str(", \"indirect_bytes\": ").udec(s.bytes - s.direct_bytes);
   out.str(", \"oldest_cycles\": ").udec(s.oldest);
-  out.str(", \"newest_cycles\": ").udec(s.newest).chr('}');
+  out.str(", \"newest_cycles\": ").udec(s.objects != 0 ? s.newest : 0);
+  out.str(", \"reclaimed_objects\": ").udec(s.reclaimed_objects);
+  out.str(", \"reclaimed_bytes\": ").udec(s.reclaimed_bytes);
+  out.str(", \"late_frees\": ").udec(s.late_frees);
+  out.str(", \"pardoned\": ").json(gc::nameOf(s.pardon)).chr('}');
 }
 
 // A cycle that was not complete says nothing about leaks.
@@ -44,6 +52,10 @@ void report(gc::Cause cause, Write write) {
     siteLine(site, leaks, text);
     write(text);
   });
+}
+
+const char* modeOf(const gc::Collector& c) {
+  return !c.on() ? "off" : c.reclaims() ? "reclaim" : "detect";
 }
 
 constexpr const char* kOff = "the collector is off; GRAFT_GC=detect turns it on";
@@ -81,7 +93,8 @@ void writeMaps(int fd) {
 
 bool startCollector(Runtime& runtime) {
   bool leaks = base::options.leaks.get()[0] != '\0';
-  if (base::options.gc.get() != base::GcMode::kDetect && !leaks) return false;
+  base::GcMode mode = base::options.gc.get();
+  if (mode == base::GcMode::kOff && !leaks) return false;
   gc::Settings s;
   s.stress_every = static_cast<uint64_t>(base::options.gc_stress.get());
   s.growth_percent = base::options.gogc;
@@ -92,6 +105,9 @@ bool startCollector(Runtime& runtime) {
   if (s.workers == 0) s.workers = cpus < 8 ? cpus : 8;
   s.trace = base::options.gctrace;
   s.deny_pagemap_scan = base::isDenied(base::Capability::pagemap_scan);
+  s.reclaim = mode == base::GcMode::kReclaim;
+  s.wait_ms = static_cast<uint64_t>(base::options.gc_wait_s.get()) * 1000;
+  if (s.stress_every != 0) s.wait_ms = 0;
   s.tls_below = sched::kTlsBelow;
   bool on = runtime.heap.enableSites() &&
             runtime.collector.init(runtime.heap, runtime.world.forCollector(), s);
@@ -132,11 +148,14 @@ void writeLeaks(Runtime& runtime) {
 
 void describeCollector(Runtime& runtime, base::Line& out) {
   gc::CollectorTotals t = runtime.collector.totals();
-  out.str("{\"mode\": ").json(runtime.collector.on() ? "detect" : "off");
+  out.str("{\"mode\": ").json(modeOf(runtime.collector));
   out.str(", \"cycles\": ").udec(t.cycles).str(", \"incomplete\": ").udec(t.incomplete);
   out.str(", \"stw_ns\": ").udec(t.stw_ns);
   out.str(", \"longest_stw_ns\": ").udec(t.longest_stw_ns);
   out.str(", \"late_frees\": ").udec(t.late_frees);
+  out.str(", \"reclaimed_objects\": ").udec(t.reclaimed_objects);
+  out.str(", \"reclaimed_bytes\": ").udec(t.reclaimed_bytes);
+  out.str(", \"held\": ").json(t.held != nullptr ? t.held : "");
   out.str(", \"why\": ").json(t.why[0] != '\0' ? t.why : "");
   out.str(", \"late_sites\": [");
   // Sites of objects that were called leaked and freed later, while the line has room.

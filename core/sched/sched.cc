@@ -16,12 +16,6 @@ constexpr size_t kBlock = 4_KiB;
 constexpr uint32_t kDeadPerP = 64;
 constexpr uint32_t kDeadWithStack = 1024;
 
-uint64_t fsWord(size_t offset) {
-  uint64_t v;
-  asm("movq %%fs:(%1), %0" : "=r"(v) : "r"(offset));
-  return v;
-}
-
 }  // namespace
 
 bool Sched::start(const Config& config) {
@@ -29,8 +23,8 @@ bool Sched::start(const Config& config) {
   config_ = config;
   procs_ = config.procs != 0 ? config.procs : os::usableCpus();
   if (procs_ > kMaxProcs) procs_ = kMaxProcs;
-  canary_[0] = fsWord(0x28);
-  canary_[1] = fsWord(0x30);
+  canary_[0] = os::fsWord(os::kStackGuard);
+  canary_[1] = os::fsWord(os::kPointerGuard);
   os::Lock lock(mu_);
   for (uint32_t i = 0; i < procs_; i++) {
     P* p = pool_p_.make();
@@ -116,8 +110,8 @@ bool Sched::mapM(M* m) {
   }
   uint64_t* block = reinterpret_cast<uint64_t*>(at + bytes - kBlock);
   block[0] = block[2] = reinterpret_cast<uintptr_t>(block);
-  block[5] = canary_[0];
-  block[6] = canary_[1];
+  block[os::kStackGuard / 8] = canary_[0];
+  block[os::kPointerGuard / 8] = canary_[1];
   m->block = at;
   m->fs = m->fs_now = reinterpret_cast<uintptr_t>(block);
   show(m->fs, m, nullptr);

@@ -336,7 +336,7 @@ class Sched {
   void likeTheProcess(M* m);
   uint64_t cpus_[16] = {};  // the affinity mask at the start
   base::Atomic<uint32_t> changed_{0};  // some M was changed
-  uint64_t canary_[2] = {};  // %fs:0x28 and 0x30, equal in all threads
+  uint64_t canary_[2] = {};  // kStackGuard and kPointerGuard, equal in all threads
   uintptr_t main_sp_ = 0;  // where the first G's stack was at the start
   base::Atomic<const void*> late_[kLateWakes];  // addresses to wake; null: free
   base::Atomic<uint32_t> late_count_{0};

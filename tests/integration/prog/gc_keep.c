@@ -1,7 +1,9 @@
 /* Blocks that are held by one kind of reference each: global, stack of a waiting thread, registers
    of a running one, thread variables, keys, mappings, the kernel, tags. After some cycles all are
    found through their references and freed: none may have been called leaked. `hidden` counts those
-   whose references no collector can know, freed as well. Arguments: how many cycles. */
+   whose references no collector can know, freed as well. Arguments: how many cycles; `reclaim`: for
+   GRAFT_GC=reclaim, with references that only its confirm scan knows instead of those that none
+   does, and with litter that takes the place of whatever is given back. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
@@ -29,6 +31,11 @@ static __thread void* in_tls;
 static __attribute__((noinline)) void wipe(void) {
   volatile char junk[16384];
   memset((void*)junk, 0, sizeof junk);
+}
+
+static void give(void* p) {
+  for (int i = 0; i < kSize; i++) CHECK(((char*)p)[i] == 7);
+  free(p);
 }
 
 static void* block(void) {
@@ -72,13 +79,13 @@ static __attribute__((noinline)) void hold(void) {
 static __attribute__((noinline)) void drop(void) {
   CHECK(mprotect(in_none, 8192, PROT_READ | PROT_WRITE) == 0);
   for (int i = 0; i < kMany; i++) {
-    free(global[i]);
-    free(in_anon[i]);
-    free(in_none[i]);
-    free(in_read_only[i]);
-    free(in_shared[i]);
-    free((char*)inner[i] - 1 - i % (kSize - 1));
-    free((char*)at_end[i] - kSize);
+    give(global[i]);
+    give(in_anon[i]);
+    give(in_none[i]);
+    give(in_read_only[i]);
+    give(in_shared[i]);
+    give((char*)inner[i] - 1 - i % (kSize - 1));
+    give((char*)at_end[i] - kSize);
   }
 }
 
@@ -100,12 +107,12 @@ static void fetch_and_free(int fd) {
   char message[1 + sizeof p];
   CHECK(read(fd, message, sizeof message) == sizeof message && message[0] == 'm');
   memcpy(&p, message + 1, sizeof p);
-  free(p);
+  give(p);
 }
 
 static void on_timer(int s, siginfo_t* info, void* context) {
   (void)s, (void)context;
-  free(info->si_value.sival_ptr);
+  give(info->si_value.sival_ptr);
 }
 
 static __attribute__((noinline)) void into_kernel(void) {
@@ -128,7 +135,7 @@ static __attribute__((noinline)) void out_of_kernel(void) {
     CHECK(write(pipes[i][1], "x", 1) == 1);
     struct epoll_event e;
     CHECK(epoll_wait(ep, &e, 1, 1000) == 1);
-    free(e.data.ptr);
+    give(e.data.ptr);
     CHECK(read(pipes[i][0], &e, 1) == 1);
     fetch_and_free(queue[0]);
     fetch_and_free(talk[1]);
@@ -155,10 +162,10 @@ static void* waits(void* arg) {
   wipe();
   pthread_barrier_wait(&ready);
   pthread_barrier_wait(&done);
-  free(on_stack);
-  free(in_tls);
-  free(pthread_getspecific(key));
-  free(arg);
+  give(on_stack);
+  give(in_tls);
+  give(pthread_getspecific(key));
+  give(arg);
   return NULL;
 }
 
@@ -180,7 +187,7 @@ static volatile int stop;
         : "+a"(p)                                                              \
         : "m"(stop)                                                            \
         : "rbx", "r11", "r12", "r13", "r14", "r15", "xmm8", "xmm9", "memory"); \
-    free((void*)p);                                                            \
+    give((void*)p);                                                            \
     return NULL;                                                               \
   }
 SPINNER(spin_rbx, "movq %q0, %%rbx", "movq %%rbx, %q0")
@@ -202,8 +209,47 @@ static __attribute__((noinline)) void hide(void) {
   for (int i = 0; i < kMany; i++) hidden[i] = (uintptr_t)block() ^ kMask;
 }
 
+static uintptr_t tagged[kMany], boxed[kMany], mangled[kMany];
+static char packed[kMany * 9 + 8];
+
+static uintptr_t guard(void) {
+  uintptr_t g;
+  __asm__("movq %%fs:0x30, %0" : "=r"(g));
+  return g;
+}
+
+static __attribute__((noinline)) void hide_a_little(void) {
+  for (int i = 0; i < kMany; i++) {
+    tagged[i] = (uintptr_t)block() | (uintptr_t)0xa5 << 56;
+    boxed[i] = (uintptr_t)block() | (uintptr_t)0xfff8 << 48;
+    uintptr_t m = (uintptr_t)block() ^ guard();
+    mangled[i] = m << 17 | m >> 47;
+    void* p = block();
+    memcpy(packed + i * 9 + 1, &p, sizeof p);
+  }
+}
+
+static __attribute__((noinline)) void show(void) {
+  for (int i = 0; i < kMany; i++) {
+    give((void*)(tagged[i] << 8 >> 8));
+    give((void*)(boxed[i] << 16 >> 16));
+    give((void*)((mangled[i] >> 17 | mangled[i] << 47) ^ guard()));
+    void* p;
+    memcpy(&p, packed + i * 9 + 1, sizeof p);
+    give(p);
+  }
+}
+
+static __attribute__((noinline)) void litter(void) {
+  for (int i = 0; i < 5000; i++) {
+    char* volatile p = malloc(kSize);
+    memset(p, 9, kSize);
+  }
+}
+
 int main(int argc, char** argv) {
   int cycles = argc > 1 ? atoi(argv[1]) : 3;
+  int reclaim = argc > 2 && strcmp(argv[2], "reclaim") == 0;
   void* (*spinners[])(void*) = {spin_rbx, spin_r11, spin_xmm, spin_red_zone, spin_ymm};
   int spins = __builtin_cpu_supports("avx2") ? 5 : 4;
   enum { kWaiters = 10 };
@@ -213,13 +259,15 @@ int main(int argc, char** argv) {
   pthread_barrier_init(&done, NULL, kWaiters + 1);
   hold();
   into_kernel();
-  hide();
+  reclaim ? hide_a_little() : hide();
   for (int i = 0; i < kWaiters; i++) CHECK(pthread_create(&t[i], NULL, waits, block()) == 0);
   for (int i = 0; i < spins; i++) CHECK(pthread_create(&s[i], NULL, spinners[i], NULL) == 0);
   wipe();
   pthread_barrier_wait(&ready);
   usleep(50000);
   for (int i = 0; graft_gc && i < cycles; i++) {
+    if (reclaim) litter();
+    wipe();
     int got = graft_gc();
     if (got != 0) fprintf(stderr, "cycle %d: %d\n", i, got);
   }
@@ -229,7 +277,8 @@ int main(int argc, char** argv) {
   for (int i = 0; i < spins; i++) pthread_join(s[i], NULL);
   drop();
   out_of_kernel();
-  for (int i = 0; i < kMany; i++) free((void*)(hidden[i] ^ kMask));
+  for (int i = 0; !reclaim && i < kMany; i++) give((void*)(hidden[i] ^ kMask));
+  if (reclaim) show();
   puts("kept");
   return 0;
 }

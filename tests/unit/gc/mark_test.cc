@@ -53,6 +53,29 @@ TEST_P(Against, ReferenceOnRandomHeaps) {
   }
 }
 
+// Byte by byte, tagged and mangled, across the pieces that large blocks are read in.
+TEST(Confirm, AgreesWithTheReference) {
+  for (uint64_t seed = 1; seed <= 4; seed++) {
+    TestHeap heap;
+    RandomHeap random(*heap, seed);
+    heap::Rng rng(seed);
+    MarkRun run;
+    ASSERT_TRUE(run.ok());
+    random.grow(800);
+    random.hide(1500, MarkRun::kGuard);
+    std::vector<uint64_t> roots = random.roots(4);
+    for (uint64_t& w : roots) w &= (uint64_t{1} << 47) - 1;
+    std::set<Addr> plain = reachable(*heap, roots);
+    std::set<Addr> expected = reachable(*heap, roots, true, MarkRun::kGuard);
+    EXPECT_GT(expected.size(), plain.size() + 50) << "many are hidden";
+    heap->beginCycle();
+    heap->blackenCaches();
+    run.mark(*heap, roots, 1 + static_cast<uint32_t>(seed % 2), bestFilter(), true);
+    ASSERT_EQ(random.compare(expected), "") << "seed " << seed;
+    MarkRun::sweep(*heap);
+  }
+}
+
 std::string nameOf(const testing::TestParamInfo<How>& of) {
   const How& h = of.param;
   return std::string(kFilterNames[static_cast<size_t>(h.filter)]) + "_" +

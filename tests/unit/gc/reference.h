@@ -16,7 +16,9 @@
 
 namespace graft::gc {
 
-inline std::set<Addr> reachable(heap::Heap& heap, const std::vector<uint64_t>& roots) {
+// confirm: at any byte, with any upper bits, and as glibc mangles words in their place.
+inline std::set<Addr> reachable(heap::Heap& heap, const std::vector<uint64_t>& roots,
+                                bool confirm = false, uint64_t guard = 0) {
   std::set<Addr> reached;
   std::vector<Addr> grey;
   auto meet = [&](uint64_t word) {
@@ -29,10 +31,12 @@ inline std::set<Addr> reachable(heap::Heap& heap, const std::vector<uint64_t>& r
     heap::ObjectRef o;
     heap.findObject(grey.back(), &o);
     grey.pop_back();
-    for (size_t at = 0; at < o.size; at += 8) {
+    constexpr uint64_t kAddress = (uint64_t{1} << 47) - 1;
+    for (size_t at = 0; at + 8 <= o.size; at += confirm ? 1 : 8) {
       uint64_t word;
       memcpy(&word, reinterpret_cast<void*>(o.base + at), 8);
-      meet(word);
+      meet(confirm ? word & kAddress : word);
+      if (confirm && at % 8 == 0) meet(((word >> 17 | word << 47) ^ guard) & kAddress);
     }
   }
   return reached;
@@ -65,6 +69,29 @@ class RandomHeap {
     }
     for (const Block& b : blocks_) {
       if (rng_.below(3) == 0) fill(b);
+    }
+  }
+  // Nothing but pointers that only a confirm scan finds, some of them across 4 KiB borders.
+  void hide(size_t n, uint64_t guard) {
+    for (const Block& b : blocks_) memset(b.p, 0, b.size);
+    for (size_t i = 0; i < n; i++) {
+      const Block& in = blocks_[rng_.below(blocks_.size())];
+      if (in.size < 32) continue;
+      uint64_t w = reinterpret_cast<uint64_t>(blocks_[rng_.below(blocks_.size())].p);
+      size_t at = rng_.below(in.size - 15);
+      switch (rng_.below(3)) {
+        case 0: w |= rng_.next() << 47; break;
+        case 1:
+          w ^= guard;
+          w = w << 17 | w >> 47;
+          at &= ~size_t{7};
+          break;
+        default: at |= 1;
+      }
+      if (in.size > 20000 && rng_.below(2) == 0) {
+        at = (rng_.below(in.size / 4096 - 1) + 1) * 4096 - 1 - rng_.below(7);
+      }
+      memcpy(in.p + at, &w, 8);
     }
   }
   std::vector<uint64_t> roots(size_t n) {
@@ -152,18 +179,22 @@ class MarkRun {
   MarkRun(const MarkRun&) = delete;
   MarkRun& operator=(const MarkRun&) = delete;
 
+  static constexpr uint64_t kGuard = 0x123456789abcdef;
+
   bool ok() const { return ok_; }
   GreyPool& pool() { return pool_; }
   uint32_t rescans() const { return rescans_; }
 
   MarkCounts mark(heap::Heap& heap, const std::vector<uint64_t>& roots, uint32_t workers,
-                  FilterKind filter = bestFilter()) {
+                  FilterKind filter = bestFilter(), bool confirm = false) {
     roots_.begin(heap.space.base(), heap.space.limit(), heap.space.reservedBytes());
     shared_.heap = &heap;
     shared_.roots = &roots_;
     shared_.pool = &pool_;
     shared_.pages = &pages_;
     shared_.filter = filterOf(filter);
+    shared_.confirm = confirm;
+    shared_.pointer_guard = kGuard;
     // What is mapped is read for what cannot be of the heap; the roots are the given words alone.
     EXPECT_EQ(roots_.build(), nullptr);
     shared_.next_job.storeRelaxed(1u << 30);

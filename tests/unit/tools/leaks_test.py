@@ -55,7 +55,8 @@ def site(pc="0x10", direct=(2, 64), indirect=(1, 16), oldest=0):
     return {"site": 1, "pc": pc, "objects": direct[0] + indirect[0], "bytes": direct[1] + indirect[1],
             "direct_objects": direct[0], "direct_bytes": direct[1],
             "indirect_objects": indirect[0], "indirect_bytes": indirect[1],
-            "oldest_cycles": oldest, "newest_cycles": 0}
+            "oldest_cycles": oldest, "newest_cycles": 0, "reclaimed_objects": 0,
+            "reclaimed_bytes": 0, "late_frees": 0, "pardoned": ""}
 
 
 def lines(*objects):
