@@ -166,9 +166,11 @@ static void toChildren(void) {
     pause();
     _exit(5);
   }
-  usleep(50000);
-  kill(child, SIGUSR1);
-  waitpid(child, &status, 0);
+  // Until one comes when it does wait.
+  do {
+    usleep(50000);
+    kill(child, SIGUSR1);
+  } while (waitpid(child, &status, WNOHANG) == 0);
   printf("child exit %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
   child = fork();
   if (child == 0) {
